@@ -1,0 +1,94 @@
+# Everything a person types. `make` prints the list; `make demo` and `make test` each set up what they need, once.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+# One cache of compiled kernels for everything that is run from here.
+export NUMBA_CACHE_DIR := $(CURDIR)/.venv/numba
+
+PIP := .venv/bin/python -m pip --disable-pip-version-check
+DELTA := io.delta:delta-spark_4.2_2.13:4.4.0
+
+# The first Python that will do. Each is run, not only looked for: a name on PATH may be a shim without a Python.
+PYTHON ?=
+CANDIDATES := $(PYTHON) python3.11 python3.12 python3.13 python3 python
+WILL_DO := import sys; assert sys.version_info >= (3, 11); import ensurepip, venv
+NO_PYTHON := Freshet needs Python 3.11 or newer with its venv module, and no such Python is on PATH: apt install python3 \
+python3-venv (Debian, Ubuntu) or brew install python@3.13 (Homebrew) brings it.
+
+.PHONY: help demo test lint type check bench soak package clean tools setup
+
+help: ## print this list
+	@echo "make TARGET, where TARGET is one of"
+	@sed -n 's/^\([a-z]*\):.*## /  \1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
+	  printf '  %-9s %s\n' "$${name# *}" "$$text"; done
+	@echo "Options go into ARGS: make demo ARGS=--quick, make test ARGS='tests/settings -x'."
+
+demo: setup ## watch a recommender learn from a stream, kill it, start it again
+	@$(JAVA) .venv/bin/freshet demo $(ARGS)
+
+test: setup ## run all tests (about 12 minutes on 2 cores)
+	@$(JAVA) .venv/bin/python -m pytest $(ARGS)
+
+lint: .venv/ready ## check style
+	@.venv/bin/ruff check .
+
+type: .venv/ready ## check types
+	@.venv/bin/mypy
+
+check: lint type test ## lint, type and test
+
+bench: setup .venv/bench ## measure against the bars and write docs/benchmarks.md
+	@$(JAVA) .venv/bin/python bench/run.py $(ARGS)
+
+soak: setup ## 100 random kills, 1,000 micro-batches
+	@$(JAVA) .venv/bin/python bench/soak.py $(ARGS)
+
+package: .venv/ready ## build the wheel into dist/
+	@rm -rf dist
+	@$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist/*.whl
+
+clean: ## remove what was built and cached; the environment (.venv) stays
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis spark-warehouse metastore_db derby.log
+	find lib tests jobs bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Sets JAVA_HOME to what freshet.java chose; empty means the Java on PATH.
+JAVA = JAVA_HOME="$$(PYTHONPATH=lib .venv/bin/python -m freshet.java)"
+
+setup: tools .venv/ready .venv/jars .venv/kernels
+
+tools:
+	@for python in $(CANDIDATES); do \
+	  if "$$python" -c '$(WILL_DO)' 2>/dev/null; then \
+	    PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=lib "$$python" -m freshet.java >/dev/null || exit 2; exit 0; fi; done; \
+	echo "$(NO_PYTHON)" >&2; exit 2
+
+.venv/ready: pyproject.toml constraints.txt
+	@for python in $(CANDIDATES); do \
+	  if "$$python" -c '$(WILL_DO)' 2>/dev/null; then found="$$python"; break; fi; done; \
+	if [ -z "$$found" ]; then echo "$(NO_PYTHON)" >&2; exit 2; fi; \
+	if [ ! -x .venv/bin/python ]; then echo "Making .venv with $$("$$found" --version)."; "$$found" -m venv .venv; fi
+	@echo "Installing Spark, Delta Lake, numba and the test tools into .venv: half a gigabyte, some minutes, once."
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+.venv/bench: .venv/ready
+	@echo "Installing the peers of the benchmarks into .venv, once."
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[test,bench]'
+	@$(PIP) install --quiet --constraint constraints.txt --only-binary :all: --editable '.[vowpalwabbit]' || \
+	  echo "Vowpal Wabbit has no wheel here; its line is left out."
+	@touch $@
+
+# Spark's own resolver keeps the jars in its cache, where every later start finds them.
+.venv/jars: .venv/ready
+	@echo "Fetching the Delta Lake jars ($(DELTA)) through Spark, once."
+	@$(JAVA) .venv/bin/python -c "from freshet.engine.session import build; from freshet.settings import SparkSettings; \
+	  build(SparkSettings(master='local[1]', driver_memory='1g')).stop()" >.venv/jars.log 2>&1 || \
+	  { cat .venv/jars.log >&2; echo "The jars could not be fetched; the lines above say why." >&2; exit 2; }
+	@touch $@
+
+.venv/kernels: .venv/ready
+	@echo "Compiling the learning kernels, once."
+	@.venv/bin/python -m freshet.pipelines.warming
+	@touch $@

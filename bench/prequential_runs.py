@@ -1,0 +1,111 @@
+"""Public sets through the learner without Spark: events in the order of time, micro-batches of a size, metrics as sums."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from arrays import Arrays, events
+from figures import Stages
+from prepare import interleaved
+from public_sets import SETS, NotThere
+
+from freshet.report import Metric
+from freshet.settings import Settings
+
+MICRO = {"s": 1_000_000, "ms": 1000}
+
+
+@dataclass(frozen=True)
+class Triples:
+    """Users, items, values and times (microseconds) of a set, ascending in time, as the set's own numbers."""
+
+    user: np.ndarray
+    item: np.ndarray
+    value: np.ndarray
+    at: np.ndarray
+
+    def __getitem__(self, part: slice) -> Triples:
+        return Triples(self.user[part], self.item[part], self.value[part], self.at[part])
+
+
+@dataclass
+class Sums:
+    """Metrics added up over micro-batches."""
+
+    totals: dict[tuple[str, str, str], list[float]] = field(default_factory=dict)
+
+    def add(self, metric: Metric) -> None:
+        if metric.slice == "all":
+            total = self.totals.setdefault((metric.metric, metric.scoring, metric.learner), [0.0, 0.0])
+            total[0] += metric.total
+            total[1] += metric.events
+
+    def value(self, metric: str, scoring: str, learner: str) -> float:
+        """Mean, or the root of it for rmse; NaN where nothing was measured."""
+        total, count = self.totals.get((metric, scoring, learner), [0.0, 0.0])
+        if not count:
+            return math.nan
+        return math.sqrt(total / count) if metric == "rmse" else total / count
+
+
+def ratings(data: Path, name: str) -> Triples:
+    """movielens-100k or movielens-latest-small. Raises NotThere."""
+    user, item, value, time = ("user_id", "item_id", "rating", "timestamp") if name == "movielens-100k" else (
+        "userId", "movieId", "rating", "timestamp")
+    return _triples(data, name, user, item, value, time, "s")
+
+
+def clicks(data: Path) -> Triples:
+    """globo-clicks. Raises NotThere."""
+    return _triples(data, "globo-clicks", "user_id", "click_article_id", None, "click_timestamp", "ms")
+
+
+def _triples(data: Path, name: str, user: str, item: str, value: str | None, time: str, unit: str) -> Triples:
+    if not (data / name).is_dir():
+        raise NotThere(f"the folder of the public sets holds no {name}")
+    parts = list(SETS[name].read(data / name))
+    columns = {column: np.concatenate([part[column].to_numpy() for part in parts]) for column in (user, item, time, *([value] if value else []))}
+    order = np.argsort(columns[time], kind="stable")
+    values = columns[value][order].astype(np.float64) if value else np.ones(len(order))
+    return Triples(columns[user][order], columns[item][order], values, columns[time][order] * MICRO[unit])
+
+
+def run(
+    triples: Triples, size: int, settings: Settings, starts: Sequence[float] = (0.0, 0.7), timer: Stages | None = None,
+) -> dict[str, Sums]:
+    """Learn in micro-batches of at most `size` events; metrics of the events from each of `starts` on.
+
+    `starts` are shares of the events; a micro-batch begins at each of them.
+    """
+    count = len(triples.user)
+    cuts = {f"from {start:.0%}": int(start * count) for start in starts}
+    found = {name: Sums() for name in cuts}
+    arrays, timer = Arrays(settings), timer or Stages()
+    borders = sorted({*range(0, count, size), *cuts.values(), 0, count})
+    for begin, end in pairwise(borders):
+        part = triples[begin:end]
+        learned = arrays.step(events(part.user, part.item, part.value, part.at, begin), timer)
+        for name, cut in cuts.items():
+            if begin >= cut:
+                for metric in learned.metrics:
+                    found[name].add(metric)
+    return found
+
+
+def shop(data: Path, values: Mapping[str, float]) -> Triples:
+    """retailrocket-core, each event worth what `values` says of its type; users mixed as prepare.py does. Raises NotThere."""
+    name = "retailrocket-core"
+    if not (data / name).is_dir():
+        raise NotThere(f"the folder of the public sets holds no {name}")
+    whole = pa.concat_tables(SETS[name].read(data / name))
+    user = whole["visitorid"].to_numpy()
+    order = np.argsort(interleaved(user, 0.1, 1), kind="stable")
+    value = np.array([values[kind] for kind in whole["event"].to_pylist()])
+    at = 1_700_000_000_000_000 + np.arange(len(order)) * 1_000_000
+    return Triples(user[order], whole["itemid"].to_numpy()[order], value[order], at)

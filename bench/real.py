@@ -1,0 +1,132 @@
+"""Public sets in the order of time, one pass, by the learner over arrays (cleaning and tables left out: they change nothing).
+
+Ratings: the sequential score is each event just before it is learned; the served one is that of the snapshot before the
+micro-batch. Next item: the true item is ranked against all known items with the weights of the snapshot, the user's own
+earlier events of the same micro-batch known as context and left out as seen; the first 10 % is not counted. A new user or
+a new item is part of every figure. Settings are those of conf/examples, shards and rounds where a row names them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from figures import Figure, Options, Result, Table, missing
+from prequential_runs import Sums, Triples, clicks, ratings, run, shop
+from public_sets import NotThere
+
+from freshet.settings import Settings, load
+
+EXAMPLES = Path(__file__).parents[1] / "conf" / "examples"
+RANKED = 512  # events of a micro-batch of 10,000 that are ranked; of smaller ones all are
+
+
+def example(name: str, *sets: str) -> Settings:
+    """The settings of an example."""
+    return load([EXAMPLES / f"{name}.yaml"], {}, list(sets))[0]
+
+
+def measure(options: Options) -> Result:
+    """Every set that is in the folder."""
+    result = Result(" ".join((__doc__ or "").split()))
+    for part, names in (
+        (_ratings, ("real.ml100k.rmse.1", "real.ml100k.rmse.8")), (_small, ("real.mlsmall.rmse",)),
+        (_films, ("real.ml100k.bpr.recall",)), (_news, ("real.globo.bpr.recall",)), (_shop, ("real.retailrocket.bpr.recall",)),
+    ):
+        try:
+            part(options, result)
+        except NotThere as error:
+            result.figures += [missing(name, name, str(error)) for name in names]
+    return result
+
+
+def _ratings(options: Options, result: Result) -> None:
+    triples = ratings(options.data or Path(), "movielens-100k")
+    rows = [["movielens-100k, mf", "RMSE", "MAE", "RMSE, last 30 %", "MAE, last 30 %"]]
+    for name, size, scoring, sets in (
+        ("real.ml100k.rmse.1", len(triples.user), "sequential", ("model.shards=1",)),
+        ("real.ml100k.rmse.8", len(triples.user), "sequential", ("model.shards=8", "model.round_events=1000")),
+        ("", 1000, "sequential", ()),
+        ("", 1000, "served", ()),
+    ):
+        parts = run(triples, size, example("movielens-100k-mf", *sets))
+        what = f"{scoring}, {', '.join(sets) or 'default shards'}, micro-batches of {min(size, 70_000):,}"
+        rows.append([what, *_pair_of(parts, scoring, "mf")])
+        if name:
+            value = parts["from 0%"].value("rmse", scoring, "mf")
+            result.figures.append(Figure(name, f"movielens-100k, sequential RMSE, {', '.join(sets)}", value, digits=4))
+    rows.append(["popularity (item means), served, micro-batches of 1,000", *_pair_of(parts, "served", "popularity")])
+    rows.append(["River's BiasedMF, sequential", *_river(triples)])
+    result.tables.append(Table("Ratings of films; two thirds of the served events have a user the snapshot has not met", rows))
+
+
+def _pair_of(parts: dict[str, Sums], scoring: str, learner: str) -> list[str]:
+    return [f"{sums.value(metric, scoring, learner):.4f}" for sums in parts.values() for metric in ("rmse", "mae")]
+
+
+def _river(triples: Triples) -> list[str]:
+    """RMSE and MAE of River's BiasedMF with the settings of its own example on this set."""
+    try:
+        from river import optim, reco, utils  # noqa: F401
+        from river.optim import initializers
+    except ImportError:
+        return ["not installed here", "", "", ""]
+    model = reco.BiasedMF(
+        n_factors=10, bias_optimizer=optim.SGD(0.025), latent_optimizer=optim.SGD(0.05),
+        weight_initializer=initializers.Zeros(), latent_initializer=initializers.Normal(mu=0.0, sigma=0.1, seed=73),
+        l2_bias=0.0, l2_latent=0.0,
+    )
+    errors = np.empty(len(triples.user))
+    for number, (user, item, value) in enumerate(zip(triples.user.tolist(), triples.item.tolist(), triples.value.tolist(), strict=True)):
+        errors[number] = model.predict_one(user=user, item=item) - value
+        model.learn_one(user=user, item=item, y=value)
+    last = errors[int(0.7 * len(errors)):]
+    return [f"{figure:.4f}" for part in (errors, last) for figure in (math.sqrt((part**2).mean()), np.abs(part).mean())]
+
+
+def _small(options: Options, result: Result) -> None:
+    triples = ratings(options.data or Path(), "movielens-latest-small")
+    parts = run(triples, 1000, example("movielens-latest-small"))
+    value, late = (sums.value("rmse", "sequential", "mf") for sums in parts.values())
+    result.figures.append(Figure("real.mlsmall.rmse", "movielens-latest-small, sequential RMSE", value, None, None,
+                                 f"last 30 %: {late:.4f}; River's BiasedMF: {' / '.join(_river(triples)[::2])}", digits=4))
+
+
+def _films(options: Options, result: Result) -> None:
+    settings = example("movielens-100k-bpr", "model.positive_from=null", "metrics.sample=0")
+    triples = ratings(options.data or Path(), "movielens-100k")
+    _ranked("ml100k", "movielens-100k, every rating a positive, micro-batches of 1,000", triples, 1000, settings, result)
+
+
+def _news(options: Options, result: Result) -> None:
+    settings = example("globo-clicks", f"metrics.sample={RANKED}")
+    triples = clicks(options.data or Path())
+    if options.quick:
+        triples = triples[:400_000]
+    _ranked("globo", "globo-clicks, micro-batches of 10,000", triples, 10_000, settings, result)
+
+
+def _shop(options: Options, result: Result) -> None:
+    settings = example("retailrocket-core", "metrics.sample=0")
+    triples = shop(options.data or Path(), settings.source.values)
+    _ranked("retailrocket", "retailrocket-core, a tenth of the users at once, micro-batches of 1,000", triples, 1000, settings, result)
+
+
+def _ranked(name: str, what: str, triples: Triples, size: int, settings: Settings, result: Result) -> None:
+    parts = run(triples, size, settings, starts=(0.1, 0.7))
+    k, model = settings.metrics.k, settings.model.name
+    show: Callable[[Sums, str, str], str] = lambda sums, metric, learner: f"{sums.value(metric, 'served', learner):.4f}"
+    every, last = parts.values()
+    value = every.value(f"recall@{k}", "served", model)
+    beside = f"popularity {show(every, f'recall@{k}', 'popularity')}; last 30 %: {show(last, f'recall@{k}', model)}, popularity "
+    result.figures.append(Figure(
+        f"real.{name}.{model}.recall", f"{what}: {model} Recall@{k}", value, None, None,
+        beside + show(last, f"recall@{k}", "popularity"), digits=4))
+    rows = [[what, f"Recall@{k}", f"NDCG@{k}", "MRR", "the same, last 30 %", "", ""]]
+    for learner in (model, "popularity"):
+        rows.append([learner, *(show(sums, metric, learner) for sums in parts.values() for metric in (f"recall@{k}", f"ndcg@{k}", "mrr"))])
+    unknown = [show(sums, metric, model) for sums in parts.values() for metric in ("unknown_user", "unknown_item")]
+    result.tables.append(Table(
+        f"Next item, {what}; share of unknown users {unknown[0]}, items {unknown[1]} (last 30 %: {unknown[2]}, {unknown[3]})", rows))

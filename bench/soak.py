@@ -1,0 +1,187 @@
+"""Kills a learner again and again and holds what is left against a run that was never killed.
+
+    python bench/soak.py                            100 kills, 1,000 micro-batches
+    python bench/soak.py --kills 5 --batches 30     a short try
+
+`freshet train --available-now` runs in a process of its own over files with some dirt in them; SIGKILL comes at a moment
+drawn from --seed: while it starts, or some micro-batches later and anywhere in the next one. Then it is started again, with
+nothing mended by hand. In the end digest, counts and number of events must be those of the run never killed. Exits 1 if
+not. Figures go into docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from bars import Verdict
+from figures import Figure, Result, Table, shown
+from report import Written, print_figures, write
+from run import BENCHMARKS, DOCUMENT
+
+from freshet.demo.dirt import Dirt
+from freshet.demo.truth import World
+from freshet.demo.writer import generate_all
+from freshet.pipelines.totals import totals
+from freshet.store.snapshots import History
+from freshet.store.tables import Tables
+
+POLL = 0.02
+PATIENCE = 3600.0
+AT_START = 0.1  # share of the kills that come while the process starts
+START_SECONDS = 15.0
+
+
+@dataclass
+class Life:
+    """One process: micro-batches it committed, seconds it lived, its largest resident memory in bytes."""
+
+    batches: int
+    seconds: float
+    resident: int
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the soak; 0 when nothing was lost or counted twice."""
+    chosen = parser().parse_args(arguments)
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="freshet-soak-", dir=chosen.scratch) as scratch:
+        folder = Path(scratch)
+        world = World(users=2000, items=500, seed=chosen.seed, events=chosen.batches * chosen.events)
+        generate_all(world, folder / "events", chosen.batches * chosen.events, chosen.events, Dirt.spread(0.02))
+        print(f"{chosen.batches} files of {chosen.events} events; first the run that is never killed", flush=True)
+        calm = live(folder, "calm", None, 0.0)
+        lives = killed(folder, chosen.kills, chosen.batches, np.random.default_rng(chosen.seed))
+        result = compare(folder, calm, lives, chosen.batches)
+    same = all(figure.value == 1.0 for figure in result.figures)
+    judged = {figure.name: Verdict(None, figure.value != 1.0) for figure in result.figures}
+    print_figures("soak", "Kills", result, judged)
+    command = f"make soak ARGS='--kills {chosen.kills} --batches {chosen.batches} --seed {chosen.seed}'"
+    write(chosen.document, Written("soak", "Kills", command, time.monotonic() - start), result, judged, [*BENCHMARKS, "soak"])
+    return 0 if same else 1
+
+
+def killed(folder: Path, kills: int, batches: int, rng: np.random.Generator) -> list[Life]:
+    """Lives that end by SIGKILL at drawn moments, and the last one that ends by itself."""
+    lives: list[Life] = []
+    while len(lives) < kills:
+        left = max(1, batches - committed(folder / "hurt"))
+        share = 2 * left / (kills - len(lives) + 1)
+        early = rng.random() < AT_START
+        after = 0 if early else int(rng.integers(0, max(1, int(share)) + 1))
+        wait = float(rng.random()) * (START_SECONDS if early else 1.0)
+        lives.append(live(folder, "hurt", None if early else after, wait, kill=True))
+        print(f"kill {len(lives)}: {lives[-1].batches} micro-batches, {committed(folder / 'hurt')} of {batches}", flush=True)
+    lives.append(live(folder, "hurt", None, 0.0))
+    return lives
+
+
+def live(folder: Path, name: str, after: int | None, wait: float, kill: bool = False) -> Life:
+    """Start the learner of the model `name`; kill it `wait` seconds after its `after`-th micro-batch, or after its start."""
+    model = folder / name
+    before, begun = committed(model), time.monotonic()
+    process = subprocess.Popen(command(folder, model), stdout=subprocess.DEVNULL, stderr=(folder / f"{name}.err").open("wb"), start_new_session=True)
+    resident, due = 0, begun + wait if kill and after is None else None
+    while process.poll() is None:
+        resident = max(resident, memory(process.pid))
+        if kill and due is None and committed(model) - before >= (after or 0):
+            due = time.monotonic() + wait
+        if due is not None and time.monotonic() >= due:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        if time.monotonic() - begun > PATIENCE:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise TimeoutError(f"{name} did not end within {PATIENCE:g} seconds")
+        time.sleep(POLL)
+    if not kill and process.returncode != 0:
+        raise RuntimeError((folder / f"{name}.err").read_text(errors="replace")[-2000:])
+    return Life(committed(model) - before, time.monotonic() - begun, resident)
+
+
+def command(folder: Path, model: Path) -> list[str]:
+    """`freshet train`, default settings."""
+    program = [sys.executable, "-c", "from freshet.cli import main; main()", "train", "--available-now"]
+    sets = {"store.root": model, "source.path": folder / "events", "source.event_types": "[click]"}
+    return program + [word for key, value in sets.items() for word in ("--set", f"{key}={value}")]
+
+
+def committed(model: Path) -> int:
+    """Micro-batches that have ended, as the checkpoint has them."""
+    return sum(path.name.isdigit() for path in (model / "_checkpoint" / "commits").glob("*"))
+
+
+def memory(pid: int) -> int:
+    """Resident bytes of a process and its children (Linux; 0 elsewhere)."""
+    total = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            words = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(words[2]) == pid:  # its process group: the learner was started as a leader of one
+            total += int(words[21]) * os.sysconf("SC_PAGE_SIZE")
+    return total
+
+
+def compare(folder: Path, calm: Life, lives: list[Life], batches: int) -> Result:
+    """What the killed model has beside the one never killed, and how it went."""
+    from streams import session
+
+    spark = session()
+    rows = {name: History.load(Tables(spark, str(folder / name))).live() for name in ("calm", "hurt")}
+    learned = {name: [row for row in found if row.kind == "learn"] for name, found in rows.items()}
+    sums = {name: totals(found) for name, found in rows.items()}
+    same = rows["calm"][-1].digest == rows["hurt"][-1].digest
+    kept = sums["calm"] == sums["hurt"] and len(learned["calm"]) == len(learned["hurt"])
+    result = Result(" ".join((__doc__ or "").split("\n\n")[2].split()))
+    result.figures = [
+        Figure("soak.digest", f"digest after {len(lives) - 1} kills and {batches} micro-batches is that of the run never killed",
+               float(same), beside=f"{rows['hurt'][-1].digest} / {rows['calm'][-1].digest}"),
+        Figure("soak.counts", "counts and micro-batches are the same", float(kept), beside=str(sums["hurt"])),
+    ]
+    result.tables.append(Table("How it went", [
+        ["", "never killed", "killed"],
+        ["seconds a micro-batch, first tenth", *(shown(pace(learned[name], 0)) for name in rows)],
+        ["seconds a micro-batch, last tenth", *(shown(pace(learned[name], 9)) for name in rows)],
+        ["resident memory, first life, MB", shown(calm.resident / 2**20), shown(lives[0].resident / 2**20)],
+        ["resident memory, last life, MB", shown(calm.resident / 2**20), shown(lives[-1].resident / 2**20)],
+        ["files under the root", *(f"{sum(path.is_file() for path in (folder / name).rglob('*')):,}" for name in rows)],
+        ["processes", "1", str(len(lives))],
+        ["lives without a micro-batch", "0", str(sum(life.batches == 0 for life in lives))],
+        ["seconds of all lives", shown(calm.seconds), shown(sum(life.seconds for life in lives))],
+    ]))
+    return result
+
+
+def pace(learned: list, tenth: int) -> float:  # type: ignore[type-arg]
+    """Median seconds between two commits of one run, in one tenth of the micro-batches."""
+    part = learned[len(learned) * tenth // 10: len(learned) * (tenth + 1) // 10]
+    gaps = [
+        (b.committed_at - a.committed_at).total_seconds() for a, b in pairwise(part) if a.run == b.run
+    ]
+    return float(np.median(gaps)) if gaps else float("nan")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="soak.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--kills", type=int, default=100)
+    made.add_argument("--batches", type=int, default=1000, help="micro-batches")
+    made.add_argument("--events", type=int, default=200, help="events in a micro-batch (default: 200)")
+    made.add_argument("--seed", type=int, default=1)
+    made.add_argument("--scratch", type=Path, metavar="FOLDER", help="where files may be written (default: the system's)")
+    made.add_argument("--document", type=Path, default=DOCUMENT, metavar="FILE", help="default: docs/benchmarks.md")
+    return made
+
+
+if __name__ == "__main__":
+    sys.exit(main())

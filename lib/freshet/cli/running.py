@@ -1,0 +1,138 @@
+"""What every command does: settings, Java, Spark session, one library call, exit code. Nothing starts before it may."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from freshet.errors import FreshetError
+from freshet.settings import Flag, Origins, Settings, load
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+REFUSED = 2
+
+
+@dataclass(frozen=True)
+class Common:
+    """The options that every command has."""
+
+    configs: tuple[str, ...]
+    sets: tuple[str, ...]
+    debug: bool
+
+    def settings(self, flags: Sequence[Flag] = (), required: Sequence[str] = ()) -> tuple[Settings, Origins]:
+        """The settings of default.yaml, --config, environment, --set and `flags`, in this order."""
+        return load(self.configs, os.environ, self.sets, flags=flags, required=required)
+
+
+def with_common(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --config, --set and --debug; the command gets them as one `common`."""
+
+    def wrapped(config: tuple[str, ...], sets: tuple[str, ...], debug: bool, **options: Any) -> None:
+        common = Common(config, sets, debug or bool(os.environ.get("FRESHET_DEBUG")))
+        with named_refusals(common.debug):
+            command(common, **options)
+
+    wrapped.__name__, wrapped.__doc__ = command.__name__, command.__doc__
+    wrapped.__click_params__ = list(getattr(command, "__click_params__", []))  # type: ignore[attr-defined]
+    click.option("--debug", is_flag=True, help="Show the traceback of an unexpected error.")(wrapped)
+    click.option("--set", "sets", multiple=True, metavar="KEY=VALUE",
+                 help="One setting, such as model.factors=32; may be repeated.")(wrapped)  # fmt: skip
+    click.option("--config", multiple=True, metavar="FILE",
+                 help="YAML file with settings; may be repeated, the later wins.")(wrapped)  # fmt: skip
+    return wrapped
+
+
+def run(
+    common: Common,
+    call: Callable[[SparkSession, Settings], Any],
+    *,
+    flags: Sequence[Flag] = (),
+    required: Sequence[str] = (),
+    show: Callable[[Any], None] | None = None,
+    wait: bool = False,
+) -> None:
+    """Settings -> Java -> Spark session -> `call` -> `show` what it returns; ends the process with an exit code.
+
+    An int that `call` returns is the exit code; anything else is shown and the exit code is 0. `wait` says to a person
+    who watches what is being waited for.
+    """
+    settings, _ = common.settings(flags, required)
+    if wait:
+        click.echo("Starting Spark.", err=True)
+    spark = _session(settings)
+    try:
+        result = call(spark, settings)
+    finally:
+        spark.stop()
+    if isinstance(result, int) and not isinstance(result, bool):
+        sys.exit(result)
+    if show is not None and result is not None:
+        show(result)
+
+
+def _session(settings: Settings) -> SparkSession:
+    from freshet.java import use_java
+
+    use_java()
+    from freshet.engine.session import build
+
+    return build(settings.spark)
+
+
+@contextmanager
+def named_refusals(debug: bool) -> Iterator[None]:
+    """Turn whatever goes wrong into one clear sentence on stderr and an exit code."""
+    try:
+        yield
+    except FreshetError as error:
+        click.echo(str(error), err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        click.echo("Stopped.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read our output has had enough, as in `| head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except (click.ClickException, click.exceptions.Exit):
+        raise
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        click.echo(unexpected(error) + ("" if debug else " The option --debug shows the traceback."), err=True)
+        sys.exit(REFUSED)
+
+
+def unexpected(error: BaseException) -> str:
+    """One sentence for an error that nobody foresaw, without the stack traces of Java.
+
+    >>> unexpected(ValueError("no such thing\\nand a second line"))
+    'Unexpected ValueError: no such thing.'
+    """
+    kind, text = type(error).__name__, str(error)
+    java = getattr(error, "java_exception", None)
+    if java is not None:
+        root = _root_cause(java)
+        kind, text = root.getClass().getSimpleName(), root.getMessage() or ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    first = lines[0][:500].rstrip(".") if lines else "no message"
+    return f"Unexpected {kind}: {first}."
+
+
+def _root_cause(java: Any) -> Any:
+    for _ in range(20):  # a chain of causes may be a ring
+        cause = java.getCause()
+        if cause is None:
+            break
+        java = cause
+    return java

@@ -1,0 +1,50 @@
+"""Where shards learn: the same function on the same bytes, in the driver's threads or on executors.
+
+A task is a pure function of its payload, so a retry, a second attempt elsewhere or a task run twice changes nothing:
+the result of a shard is taken once, whoever made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+
+import pyarrow as pa
+from pyspark.sql import SparkSession
+
+from freshet.errors import EngineRefused
+
+Task = Callable[[bytes], bytes]
+
+_SCHEMA = pa.schema([("shard", pa.int32()), ("payload", pa.binary())])
+_DDL = "shard int, payload binary"
+
+
+def run_local(pool: Executor, function: Task, payloads: Sequence[bytes]) -> list[bytes]:
+    """Results in the order of the payloads, made by the pool's threads (numba releases the interpreter)."""
+    return list(pool.map(function, payloads))
+
+
+def run_on_executors(spark: SparkSession, function: Task, payloads: Sequence[bytes]) -> list[bytes]:
+    """Results in the order of the payloads, one Spark task for each.
+
+    `function` must be importable on executors: what travels is its name, not its code.
+    """
+    if not payloads:
+        return []
+    shards = pa.table([pa.array(range(len(payloads)), pa.int32()), pa.array(payloads, pa.binary())], schema=_SCHEMA)
+
+    def task(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for shard, payload in zip(batch.column(0).to_pylist(), batch.column(1), strict=True):
+                yield pa.RecordBatch.from_arrays(
+                    [pa.array([shard], pa.int32()), pa.array([function(payload.as_py())], pa.binary())], schema=_SCHEMA
+                )
+
+    # By id, not by hash: one shard in one task, the same everywhere. The engine does not merge an explicit number.
+    placed = spark.createDataFrame(shards).repartitionById(len(payloads), "shard")
+    found = placed.mapInArrow(task, _DDL).toArrow().sort_by("shard")
+    if found.column("shard").to_pylist() != list(range(len(payloads))):
+        what = f"{len(payloads)} shards went out and {found.num_rows} came back."
+        raise EngineRefused(what, remedy="Start again.", setting="shards", wanted=len(payloads), found=found.num_rows)
+    return [value.as_py() for value in found.column("payload")]

@@ -1,0 +1,189 @@
+"""The head: the newest state, whole, in the memory of the driver.
+
+Per block one RowTable: an int64 hash index and flat arrays (values float32 [vector | slots], links, counts, times,
+digests), no Python object per row. The head changes in one place, `apply`, and only after a commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from freshet.kernels.digest import as_hex, block_seed, fold, row_digests
+from freshet.kernels.history import CHUNK, OPEN
+from freshet.kernels.rows import RowTable
+from freshet.kernels.seen import SeenEvents
+from freshet.models.contract import ITEM, USER, Block
+from freshet.schema import HISTORY, HISTORY_ARCHIVE, POPULARITY, WINDOW
+
+TOTALS = "totals"
+TOTALS_KEY = 0
+WINDOW_LINKS = 32
+
+# Learned beside every model; see freshet.companions.
+COMPANIONS = (
+    Block(POPULARITY, ITEM, 2, merge="sum"),
+    Block(TOTALS, None, 2, merge="sum"),
+    Block(HISTORY, USER, 0, links=OPEN),
+    Block(HISTORY_ARCHIVE, None, 0, links=1 + CHUNK),
+    Block(WINDOW, None, 0, links=WINDOW_LINKS),
+)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of one block as they stand after something: arrays of one length, keys unique."""
+
+    keys: np.ndarray  # int64[r]
+    values: np.ndarray  # float32[r, width + slots]
+    links: np.ndarray  # int64[r, L]
+    filled: np.ndarray  # int32[r]: links in use
+    count: np.ndarray  # int64[r]
+    last_at: np.ndarray  # int64[r], microseconds
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+def digests(block: Block, rows: Rows) -> np.ndarray:
+    """uint64[r] digests of the rows (see kernels.digest)."""
+    vectors = np.ascontiguousarray(rows.values[:, : block.width])
+    slots = np.ascontiguousarray(rows.values[:, block.width :])
+    return row_digests(block_seed(block.name), rows.keys, vectors, slots, rows.links, rows.filled, rows.count, rows.last_at)
+
+
+class Head:
+    """State of a model at one version, with what deduplication and id checks need beside it.
+
+    `digest` is the XOR of all row digests, kept up to date by `apply`; `clock` the event clock in microseconds.
+    """
+
+    def __init__(self, blocks: Iterable[Block], dedup_window: int) -> None:
+        self.blocks: dict[str, Block] = {block.name: block for block in (*blocks, *COMPANIONS)}
+        self.tables = {name: _table(block) for name, block in self.blocks.items()}
+        self.digest = 0
+        self.clock = 0
+        self.seen = SeenEvents(dedup_window)
+        # First sight of a natural id, with a second, independent hash of it that tells two ids of one key apart.
+        self.ids = {space: RowTable({"check": (np.int64, 0)}) for space in (USER, ITEM)}
+        self._item_rows = np.empty(0, np.int32)
+
+    def __len__(self) -> int:
+        return sum(len(table) for table in self.tables.values())
+
+    @property
+    def hex_digest(self) -> str:
+        """The digest as the snapshots table has it."""
+        return as_hex(self.digest)
+
+    @property
+    def row_counts(self) -> dict[str, int]:
+        """Rows of each block."""
+        return {name: len(table) for name, table in self.tables.items()}
+
+    def rows_after(self, changed: Mapping[str, Rows]) -> dict[str, int]:
+        """Rows of each block once these changes are taken."""
+        counts = self.row_counts
+        for name, rows in changed.items():
+            counts[name] += int((self.lookup(name, rows.keys) < 0).sum())
+        return counts
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of rows, indexes, ids and the dedup window."""
+        tables = [*self.tables.values(), *self.ids.values()]
+        return sum(table.nbytes for table in tables) + self.seen.nbytes
+
+    def lookup(self, block: str, keys: np.ndarray) -> np.ndarray:
+        """int32 row of each key in the block, -1 for a key it does not have."""
+        return self.tables[block].lookup(keys)
+
+    def values(self, block: str) -> np.ndarray:
+        """float32[n, width + slots] of all rows of a block: a view, good until the next `apply`."""
+        return self.tables[block].column("values")
+
+    def gather(self, block: str, keys: np.ndarray) -> tuple[Rows, np.ndarray]:
+        """Copies of the rows of unique keys and whether each exists; cells of a row that does not are 0."""
+        table, spec = self.tables[block], self.blocks[block]
+        found = table.lookup(keys)
+        known = found >= 0
+        rows = np.where(known, found, 0)
+        def take(name: str) -> np.ndarray:
+            if not len(table):
+                return _empty(table, name, len(keys))
+            cells = table.gather(name, rows)
+            cells[~known] = 0
+            return cells
+        links = take("links") if spec.links else np.empty((len(keys), 0), np.int64)
+        filled = take("filled") if spec.links else np.zeros(len(keys), np.int32)
+        values = take("values") if spec.width + spec.slots else np.empty((len(keys), 0), np.float32)
+        return Rows(keys, values, links, filled, take("count"), take("last_at")), known
+
+    def digest_of(self, block: str, keys: np.ndarray) -> int:
+        """XOR of the digests of the rows under these unique keys; a key without a row adds nothing."""
+        rows = self.lookup(block, keys)
+        return fold(self.tables[block].column("digest")[rows[rows >= 0]])
+
+    def put(self, block: str, rows: Rows, row_digest: np.ndarray) -> None:
+        """Write rows over what stands under their keys; the digest follows."""
+        table, spec = self.tables[block], self.blocks[block]
+        at = table.insert(rows.keys)
+        cells = table.column("digest")
+        self.digest ^= fold(cells[at]) ^ fold(row_digest)
+        cells[at] = row_digest
+        table.column("count")[at] = rows.count
+        table.column("last_at")[at] = rows.last_at
+        if spec.width + spec.slots:
+            table.column("values")[at] = rows.values
+        if spec.links:
+            table.column("links")[at] = rows.links
+            table.column("filled")[at] = rows.filled
+
+    def apply(self, changes: Mapping[str, tuple[Rows, np.ndarray]], digest: int) -> None:
+        """Take the committed changes: per block rows and their digests."""
+        for block, (rows, row_digest) in changes.items():
+            self.put(block, rows, row_digest)
+        if self.digest != digest:
+            raise AssertionError("the head's digest left the committed one")  # a bug, never an input
+
+    def item_rows(self) -> np.ndarray:
+        """int32[n]: for each row of `popularity` (all known items) the row of the model's item block, or -1."""
+        keys = self.tables[POPULARITY].keys
+        known = len(self._item_rows)
+        if ITEM not in self.tables:
+            return np.full(len(keys), -1, np.int32)
+        if known < len(keys):
+            self._item_rows = np.concatenate([self._item_rows, self.lookup(ITEM, keys[known:])])
+        missing = np.flatnonzero(self._item_rows < 0)
+        if len(missing):
+            self._item_rows[missing] = self.lookup(ITEM, keys[missing])
+        return self._item_rows
+
+    def window(self) -> np.ndarray:
+        """int64 item keys of recent events, oldest first (rows lie in slot order: the first was slot 0)."""
+        table = self.tables[WINDOW]
+        if not len(table):
+            return np.empty(0, np.int64)
+        ring = table.column("links").reshape(-1)[: int(table.column("filled").sum())]
+        return np.roll(ring, -(self.events_in_window() % len(ring)))
+
+    def events_in_window(self) -> int:
+        """Events that ever entered the window."""
+        table = self.tables[WINDOW]
+        return int(table.column("count").max()) if len(table) else 0
+
+
+def _table(block: Block) -> RowTable:
+    columns: dict[str, tuple[type, int]] = {"count": (np.int64, 0), "last_at": (np.int64, 0), "digest": (np.uint64, 0)}
+    if block.width + block.slots:
+        columns["values"] = (np.float32, block.width + block.slots)
+    if block.links:
+        columns |= {"links": (np.int64, block.links), "filled": (np.int32, 0)}
+    return RowTable(columns)
+
+
+def _empty(table: RowTable, name: str, rows: int) -> np.ndarray:
+    column = table.column(name)
+    return np.zeros((rows, *column.shape[1:]), column.dtype)

@@ -1,0 +1,124 @@
+"""From cleaned records to accepted events: late, duplicate and colliding ones are told apart, nothing is lost.
+
+What is decided here needs the head (the event clock, the events already seen, the ids already known), so it is decided
+on the driver, after cleaning and before learning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from freshet.head import Head
+from freshet.models.contract import ITEM, USER, Events
+from freshet.schema import ACCEPTED, DUPLICATE, LATE, QUARANTINED
+
+COLLISION = "id_collision"
+KEYS = {USER: ("user_key", "user_check"), ITEM: ("item_key", "item_check")}
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """What became of the cleaned records: masks over them (each record in exactly one), the accepted as Events.
+
+    `new_ids[space]` are the records that show a key for the first time, one each. `clock` is the event clock after
+    this micro-batch.
+    """
+
+    accepted: np.ndarray
+    refused: dict[str, np.ndarray]
+    events: Events
+    dedup_keys: np.ndarray
+    new_ids: dict[str, np.ndarray]
+    clock: int
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+def admit(head: Head, columns: Mapping[str, np.ndarray], dedup_window: int, quarantined: int) -> Admitted:
+    """Sort out records in canonical order.
+
+    columns: user_key, item_key, user_check, item_check, event_hash, dedup_key, event_at, arrived_at int64[n] (times in
+    microseconds), value, weight float64[n]. An event older than the clock minus `dedup_window` microseconds is late; one
+    whose dedup key was accepted inside the window, or earlier in this batch, is a duplicate; one whose natural id shares
+    its key with another id is a collision. `quarantined` records were refused before and only counted.
+    """
+    n = len(columns["event_at"])
+    oldest = head.clock - dedup_window
+    late = columns["event_at"] < oldest
+    again = np.zeros(n, bool)
+    timely = np.flatnonzero(~late)
+    again[timely[repeats({name: column[timely] for name, column in columns.items()})]] = True
+    duplicate = ~late & (again | head.seen.contains(columns["dedup_key"], oldest))
+    collision = ~late & ~duplicate & _collisions(head, columns)
+    accepted = ~(late | duplicate | collision)
+    at = np.flatnonzero(accepted)
+    events = Events(*(columns[name][at] for name in ("user_key", "item_key", "value", "weight", "event_at", "event_hash")))
+    clock = max(head.clock, int(np.minimum(events.event_at, columns["arrived_at"][at]).max())) if len(at) else head.clock
+    counts = {
+        "read": n + quarantined,
+        ACCEPTED: len(at),
+        QUARANTINED: quarantined + int(collision.sum()),
+        DUPLICATE: int(duplicate.sum()),
+        LATE: int(late.sum()),
+    }
+    return Admitted(
+        accepted, {LATE: late, DUPLICATE: duplicate, COLLISION: collision}, events, columns["dedup_key"][at],
+        {space: _first_sight(head, space, columns, at) for space in KEYS}, clock, counts,
+    )
+
+
+def repeats(columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Positions of all but the first record of each dedup key; first by content, so file and position never decide."""
+    key = columns["dedup_key"]
+    order = np.argsort(key, kind="stable")
+    same = key[order][1:] == key[order][:-1]
+    if not same.any():
+        return np.empty(0, np.int64)
+    tied = np.zeros(len(key), bool)
+    tied[order[1:][same]] = True
+    tied[order[:-1][same]] = True
+    at = np.flatnonzero(tied)
+    by = ("weight", "value", "item_key", "user_key", "event_at", "dedup_key")
+    at = at[np.lexsort([columns[name][at] for name in by])]
+    return at[1:][key[at][1:] == key[at][:-1]]
+
+
+def _collisions(head: Head, columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """bool[n]: the second hash of the natural id differs from that of the id first seen under its key."""
+    found = np.zeros(len(columns["event_at"]), bool)
+    for space, (key, check) in KEYS.items():
+        table = head.ids[space]
+        row = table.lookup(columns[key])
+        known = row >= 0
+        if known.any():
+            found[known] |= table.gather("check", row[known]) != columns[check][known]
+        fresh = np.flatnonzero(~known)
+        _, first, which = np.unique(columns[key][fresh], return_index=True, return_inverse=True)
+        found[fresh] |= columns[check][fresh][first][which] != columns[check][fresh]
+    return found
+
+
+def _first_sight(head: Head, space: str, columns: Mapping[str, np.ndarray], accepted: np.ndarray) -> np.ndarray:
+    keys = columns[KEYS[space][0]][accepted]
+    fresh = accepted[head.ids[space].lookup(keys) < 0]
+    _, first = np.unique(columns[KEYS[space][0]][fresh], return_index=True)
+    return fresh[first]
+
+
+def remember(head: Head, columns: Mapping[str, np.ndarray], admitted: Admitted, dedup_window: int) -> None:
+    """After the commit: take ids, dedup keys and clock into the head."""
+    for space, (key, check) in KEYS.items():
+        at = admitted.new_ids[space]
+        note_ids(head, space, columns[key][at], columns[check][at])
+    head.seen.add(admitted.dedup_keys, admitted.events.event_at)
+    head.clock = admitted.clock
+    head.seen.forget(head.clock - dedup_window)
+
+
+def note_ids(head: Head, space: str, keys: np.ndarray, checks: np.ndarray) -> None:
+    """Know natural ids by key and second hash."""
+    table = head.ids[space]
+    rows = table.insert(keys)
+    table.column("check")[rows] = checks

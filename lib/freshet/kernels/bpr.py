@@ -1,0 +1,119 @@
+"""Bayesian personalized ranking: pairwise logistic loss, one sequential pass over a shard.
+
+    score(u, i) = b_i + p_u . q_i
+    loss        = weight * log(1 + exp(-(score(u, i) - score(u, j))))      for each drawn negative item j
+
+Rows: user float32 [p_1 .. p_k | slots], item float32 [b, q_1 .. q_k | slots], the bias's slot before the factors'.
+After Rendle, Freudenthaler, Gantner, Schmidt-Thieme, UAI 2009.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from freshet.kernels.losses import logistic
+from freshet.kernels.optimizers import Step, cap, descend, dot
+
+
+@njit(cache=True, nogil=True)
+def _score_one(users: np.ndarray, items: np.ndarray, u: int, i: int, factors: int) -> float:
+    if i < 0:
+        return 0.0
+    bias = float(items[i, 0])
+    return bias + float(dot(users, u, 0, items, i, 1, factors)) if u >= 0 else bias
+
+
+@njit(cache=True, nogil=True)
+def score(
+    users: np.ndarray, items: np.ndarray, user_ref: np.ndarray, item_ref: np.ndarray, weight: np.ndarray, factors: int,
+    prediction: np.ndarray, loss: np.ndarray,
+) -> None:
+    """Fill prediction and loss float64[n] as `learn` does, with rows that stay as they are.
+
+    A reference of -1 in user_ref, or for the positive, is an unknown row and contributes nothing; an unknown negative
+    scores 0.
+    """
+    for e in range(user_ref.shape[0]):
+        u, i = user_ref[e], item_ref[e, 0]
+        prediction[e] = _score_one(users, items, u, i, factors)
+        total = 0.0
+        for c in range(1, item_ref.shape[1]):
+            margin = prediction[e] - _score_one(users, items, u, item_ref[e, c], factors)
+            total += logistic(margin, 1.0)[0]
+        pairs = item_ref.shape[1] - 1
+        loss[e] = float(weight[e]) * total / pairs if pairs else np.nan
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _learn_pair(
+    users: np.ndarray, items: np.ndarray, u: int, i: int, j: int, weight: float, factors: int, bias_step: Step,
+    step: Step, limit: float, scratch: np.ndarray,
+) -> tuple[float, float, float, int]:
+    """One descent step on log(1 + exp(-margin)): (loss, contraction of the user row, of either item row, rows cut).
+
+    The two item rows are of one block, whose rows other shards change too, so each counts what both take away; what the
+    user's row takes away stays in the shard (see kernels.mf).
+    """
+    slot = 1 + factors
+    factor_slot = slot if bias_step.code == 0 else slot + 1
+    # scratch: 0 difference of the items' factors, then the gradients of user, item, other, item's bias, other's bias.
+    for k in range(factors):
+        scratch[0, k] = items[i, 1 + k] - items[j, 1 + k]
+    margin = float(items[i, 0]) - float(items[j, 0]) + float(dot(users, u, 0, scratch, 0, 0, factors))
+    loss, gradient, curvature = logistic(margin, 1.0)
+    g = np.float32(gradient * weight)
+    norm_p = float(dot(users, u, 0, users, u, 0, factors))
+    norm_d = float(dot(scratch, 0, 0, scratch, 0, 0, factors))
+    for k in range(factors):
+        push = g * users[u, k]
+        scratch[1, k] = g * scratch[0, k]
+        scratch[2, k] = push
+        scratch[3, k] = -push
+    scratch[4, 0], scratch[5, 0] = g, -g
+    rate_u = descend(users, u, 0, factors, factors, scratch, 1, step)
+    rate_bi = descend(items, i, 0, 1, slot, scratch, 4, bias_step)
+    rate_i = descend(items, i, 1, slot, factor_slot, scratch, 2, step)
+    rate_bj = descend(items, j, 0, 1, slot, scratch, 5, bias_step)
+    rate_j = descend(items, j, 1, slot, factor_slot, scratch, 3, step)
+    on_user = curvature * weight * rate_u * norm_d
+    on_items = curvature * weight * ((rate_i + rate_j) * norm_p + rate_bi + rate_bj)
+    cut = cap(users, u, 0, factors, limit) + cap(items, i, 1, slot, limit) + cap(items, j, 1, slot, limit)
+    return loss * weight, on_user, on_items, cut
+
+
+@njit(cache=True, nogil=True)
+def learn(
+    users: np.ndarray, items: np.ndarray, user_ref: np.ndarray, item_ref: np.ndarray, weight: np.ndarray, factors: int,
+    bias_step: Step, step: Step, limit: float, user_a: np.ndarray, item_a: np.ndarray, user_n: np.ndarray,
+    item_n: np.ndarray, prediction: np.ndarray, loss: np.ndarray,
+) -> int:
+    """Learn the examples one after the other, changing `users` and `items` in place.
+
+    item_ref int32[n, 1 + negatives]: the positive, then the drawn negatives (-1 where none could be drawn). Fills
+    prediction float64[n] (score of the positive just before) and loss float64[n] (mean over the negatives), adds each
+    pair's contraction and count to the rows it touched. Returns how often a row's norm was cut to `limit`.
+    """
+    scratch = np.empty((6, max(factors, 1)), np.float32)
+    capped = 0
+    for e in range(user_ref.shape[0]):
+        u, i, w = user_ref[e], item_ref[e, 0], float(weight[e])
+        prediction[e] = float(items[i, 0]) + float(dot(users, u, 0, items, i, 1, factors))
+        total, pairs = 0.0, 0
+        for c in range(1, item_ref.shape[1]):
+            j = item_ref[e, c]
+            if j < 0 or j == i:
+                continue
+            value, on_user, on_item, cut = _learn_pair(
+                users, items, u, i, j, w, factors, bias_step, step, limit, scratch)
+            total += value
+            pairs += 1
+            capped += cut
+            user_a[u] += on_user
+            item_a[i] += on_item
+            item_a[j] += on_item
+            item_n[j] += 1
+        user_n[u] += 1
+        item_n[i] += 1
+        loss[e] = total / pairs if pairs else np.nan
+    return capped

@@ -1,0 +1,47 @@
+"""Losses of one prediction, with gradient and curvature.
+
+Conventions, once: `score` is the raw output of a model, `target` what it should have been; gradient and curvature are the
+first and second derivative with respect to the score; weights multiply outside. All scalars, float64 in and out.
+
+    half_squared(score, target) = (score - target)^2 / 2
+    logistic(score, target)     = log(1 + exp(-s)),  s = score if target > 0 else -score
+
+The pairwise loss of BPR is `logistic` at the margin `score(positive) - score(negative)` with target 1
+(Rendle et al., "BPR: Bayesian Personalized Ranking from Implicit Feedback", UAI 2009, section 4.3).
+"""
+
+from __future__ import annotations
+
+import math
+
+from numba import njit
+
+
+@njit(cache=True, nogil=True)
+def half_squared(score: float, target: float) -> tuple[float, float, float]:
+    """(loss, gradient, curvature) of (score - target)^2 / 2."""
+    error = score - target
+    return 0.5 * error * error, error, 1.0
+
+
+@njit(cache=True, nogil=True)
+def sigmoid(score: float) -> float:
+    """1 / (1 + exp(-score)), finite and monotone at any finite score."""
+    if score >= 0.0:
+        return 1.0 / (1.0 + math.exp(-score))
+    e = math.exp(score)
+    return e / (1.0 + e)
+
+
+@njit(cache=True, nogil=True)
+def logistic(score: float, target: float) -> tuple[float, float, float]:
+    """(loss, gradient, curvature) of log(1 + exp(-s)), s = score if target > 0 else -score."""
+    s = score if target > 0.0 else -score
+    # log1p(exp(-s)) overflows for very negative s: there it equals -s up to exp(s).
+    loss = math.log1p(math.exp(-s)) if s >= 0.0 else math.log1p(math.exp(s)) - s
+    p = sigmoid(s)
+    gradient = -sigmoid(-s)
+    return loss, gradient if target > 0.0 else -gradient, p * (1.0 - p)
+
+
+LOSSES = {"half_squared": half_squared, "logistic": logistic}

@@ -1,0 +1,79 @@
+"""Biased matrix factorization with squared loss, one sequential pass over a shard.
+
+    score(u, i) = mean + b_u + b_i + p_u . q_i
+    loss        = weight * (value - score)^2 / 2
+
+Rows: user and item float32 [b, p_1 .. p_k | slots]: the bias is column 0, its slots come before those of the factors.
+The mean is a row of its own, a running mean over the values. After Koren, Bell, Volinsky, Computer 42(8), 2009.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from freshet.kernels.optimizers import Step, cap, descend, dot
+
+
+@njit(cache=True, nogil=True)
+def score(
+    mean: np.ndarray, users: np.ndarray, items: np.ndarray, mean_ref: np.ndarray, user_ref: np.ndarray,
+    item_ref: np.ndarray, factors: int, out: np.ndarray,
+) -> None:
+    """out float64[n] = score of each example; a reference of -1 is an unknown row and contributes nothing."""
+    for e in range(user_ref.shape[0]):
+        u, i = user_ref[e], item_ref[e]
+        total = 0.0
+        if mean_ref[e] >= 0:
+            total += float(mean[mean_ref[e], 0])
+        if u >= 0:
+            total += float(users[u, 0])
+        if i >= 0:
+            total += float(items[i, 0])
+        if u >= 0 and i >= 0:
+            total += float(dot(users, u, 1, items, i, 1, factors))
+        out[e] = total
+
+
+@njit(cache=True, nogil=True)
+def learn(
+    mean: np.ndarray, users: np.ndarray, items: np.ndarray, mean_count: int, user_ref: np.ndarray, item_ref: np.ndarray,
+    target: np.ndarray, weight: np.ndarray, factors: int, bias_step: Step, step: Step, limit: float,
+    user_a: np.ndarray, item_a: np.ndarray, prediction: np.ndarray, loss: np.ndarray,
+) -> int:
+    """Learn the examples one after the other, changing `mean`, `users` and `items` in place.
+
+    Fills prediction float64[n] (score just before the example was learned), loss float64[n] and adds each event's
+    contraction to user_a and item_a (float64 per row). Returns how often a row's norm was cut to `limit`.
+
+    Contraction of an event for its user row: weight * (bias step + step |q|^2), the share of the residual that the row's
+    own change takes away (squared loss: curvature 1); for its item row likewise with |p|^2. Each row counts its own
+    share only: what the user's row takes away stays in the shard, so other shards' errors on the item are not reduced
+    by it. Counting both sides was .05 to .1 % worse on movielens-100k in rounds of 10,000.
+    """
+    scratch = np.empty((4, max(factors, 1)), np.float32)  # gradients: user's and item's factors, user's and item's bias
+    slot = 1 + factors
+    factor_slot = slot if bias_step.code == 0 else slot + 1
+    capped = 0
+    for e in range(user_ref.shape[0]):
+        u, i, value, w = user_ref[e], item_ref[e], float(target[e]), float(weight[e])
+        before = float(mean[0, 0]) + float(users[u, 0]) + float(items[i, 0]) + float(dot(users, u, 1, items, i, 1, factors))
+        error = before - value
+        prediction[e] = before
+        loss[e] = 0.5 * error * error * w
+        mean[0, 0] += np.float32((value - float(mean[0, 0])) / (mean_count + e + 1))
+        g = np.float32(error * w)
+        norm_p = float(dot(users, u, 1, users, u, 1, factors))
+        norm_q = float(dot(items, i, 1, items, i, 1, factors))
+        for j in range(factors):
+            scratch[0, j] = g * items[i, 1 + j]
+            scratch[1, j] = g * users[u, 1 + j]
+        scratch[2, 0], scratch[3, 0] = g, g
+        rate_bu = descend(users, u, 0, 1, slot, scratch, 2, bias_step)
+        rate_u = descend(users, u, 1, slot, factor_slot, scratch, 0, step)
+        rate_bi = descend(items, i, 0, 1, slot, scratch, 3, bias_step)
+        rate_i = descend(items, i, 1, slot, factor_slot, scratch, 1, step)
+        user_a[u] += w * (rate_bu + rate_u * norm_q)
+        item_a[i] += w * (rate_bi + rate_i * norm_p)
+        capped += cap(users, u, 1, slot, limit) + cap(items, i, 1, slot, limit)
+    return capped

@@ -1,0 +1,41 @@
+"""Cutting a round into shards: which examples, which rows, under which local numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+def shard_of(user_keys: np.ndarray, shards: int) -> np.ndarray:
+    """int32[n] = pmod(user_key, shards): a user's events always learn in one place."""
+    return np.mod(user_keys, shards).astype(np.int32)
+
+
+def members(shard: np.ndarray, shards: int) -> list[np.ndarray]:
+    """The positions of each shard's entries, in their order."""
+    order = np.argsort(shard, kind="stable")
+    bounds = np.searchsorted(shard[order], np.arange(shards + 1))
+    return [order[bounds[s] : bounds[s + 1]] for s in range(shards)]
+
+
+@njit(cache=True, nogil=True)
+def localize(refs: np.ndarray, stamp: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number the rows that refs int32[n, m] name from 0, in the order they first appear.
+
+    Returns the local references int32[n, m] (-1 stays) and the row behind each local number int32[r]. stamp int32[rows]
+    is scratch, all -1 before and after.
+    """
+    local = np.empty_like(refs)
+    origin = np.empty(min(refs.size, stamp.shape[0]), np.int32)
+    known = 0
+    for e in range(refs.shape[0]):
+        for c in range(refs.shape[1]):
+            r = refs[e, c]
+            if r >= 0 and stamp[r] < 0:
+                stamp[r] = known
+                origin[known] = r
+                known += 1
+            local[e, c] = stamp[r] if r >= 0 else -1
+    for k in range(known):
+        stamp[origin[k]] = -1
+    return local, origin[:known].copy()

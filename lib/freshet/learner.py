@@ -1,0 +1,149 @@
+"""One micro-batch as a pure function: head rows + events -> changed rows, metrics, digest.
+
+    learned = Learner(...).learn(head, events, run)        # the head stays as it is
+    ... commit learned.changes ...
+    head.apply(learned.changes, learned.digest)
+
+Order of things: the companions see the events one after the other (negatives are drawn on the way); every event is
+scored with the head; then rounds of consecutive events are learned by all shards and merged, each round on what the one
+before left. What comes out depends on the events, their order, the head and the settings, never on who ran a shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from freshet import prequential
+from freshet.companions import CompanionSpec, advance
+from freshet.errors import BatchRefused
+from freshet.head import Head, Rows, digests
+from freshet.kernels.digest import fold
+from freshet.kernels.shards import members, shard_of
+from freshet.models.contract import Events, Examples, Model, ShardResult, ShardTask
+from freshet.report import Metric
+from freshet.schema import HISTORY, POPULARITY
+from freshet.workspace import Workspace
+
+Run = Callable[[Sequence[ShardTask]], list[ShardResult]]
+Timer = Callable[[str], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True)
+class LearnerSpec:
+    """What the learner needs beside the model: logical shards, most events of a round, seed, largest share of row
+    updates that may hit the norm cap, companions and metrics."""
+
+    shards: int
+    round_events: int
+    seed: int
+    max_capped_share: float
+    companions: CompanionSpec
+    metrics: prequential.MetricSpec
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Per block the changed rows with their digests, the state's digest with them, the metrics, events learned."""
+
+    changes: dict[str, tuple[Rows, np.ndarray]]
+    digest: int
+    metrics: tuple[Metric, ...]
+    examples: int
+
+
+class Learner:
+    """Learns micro-batches of one model; holds no state of its own."""
+
+    def __init__(self, model: Model, spec: LearnerSpec) -> None:
+        self.model = model
+        self.spec = spec
+
+    def learn(self, head: Head, events: Events, run: Run, timer: Timer = lambda stage: nullcontext()) -> Learned:
+        """Learn events in canonical order. Raises BatchRefused (reason `not finite` or `capped`); the head never changes."""
+        model = self.model
+        positive = model.positive(events)
+        with timer("gather"):
+            ahead = advance(head, events, positive, self.spec.companions)
+            examples = model.examples(events, ahead.drawn)
+            space = Workspace(head, model.blocks(), examples, self.spec.seed)
+        with timer("score"):
+            metrics = self._served(head, events, positive, space)
+        with timer("learn"):
+            metrics += self._rounds(head, events, space, run, timer)
+        with timer("digest"):
+            rows = {name: space.changed(name) for name in space.sheets}
+            rows = {name: changed for name, changed in {**rows, **ahead.rows}.items() if len(changed)}
+            _check_finite(rows)
+            changes = {name: (changed, digests(head.blocks[name], changed)) for name, changed in rows.items()}
+            digest = head.digest
+            for name, (changed, row_digest) in changes.items():
+                digest ^= fold(row_digest) ^ head.digest_of(name, changed.keys)
+        return Learned(changes, digest, tuple(metrics), len(examples))
+
+    def _served(self, head: Head, events: Events, positive: np.ndarray, space: Workspace) -> list[Metric]:
+        examples = space.examples
+        new_user = head.lookup(HISTORY, events.user_key[examples.event]) < 0
+        metrics = prequential.ranking_metrics(head, self.model, events, positive, self.spec.metrics)
+        if not len(head.tables[POPULARITY]) or not len(examples):
+            return metrics  # nothing was known yet: there is nobody to serve
+        prediction, loss = self.model.score(space.snapshot_task())
+        metrics += prequential.loss_metrics(self.model, prequential.SERVED, examples, prediction, loss, new_user)
+        if self.model.loss_metric == "rmse":
+            error = (prequential.popularity_values(head, events) - events.value)[examples.event]
+            metrics += prequential.value_metrics(prequential.SERVED, "popularity", error, new_user)
+        return metrics
+
+    def _rounds(self, head: Head, events: Events, space: Workspace, run: Run, timer: Timer) -> list[Metric]:
+        examples = space.examples
+        n = len(examples)
+        if not n:
+            return []
+        shard = shard_of(events.user_key[examples.event], self.spec.shards)
+        prediction, loss = np.empty(n), np.empty(n)
+        capped = 0
+        for start, stop in _slices(examples.event, len(events), self.spec.round_events):
+            chosen = [start + part for part in members(shard[start:stop], self.spec.shards)]
+            tasks, origins = zip(*(space.task(part) for part in chosen if len(part)), strict=True)
+            results = run(tasks)
+            with timer("merge"):
+                space.merge(results, origins)
+            for part, result in zip((part for part in chosen if len(part)), results, strict=True):
+                prediction[part], loss[part] = result.prediction, result.loss
+                capped += result.capped
+        self._check_caps(capped, examples)
+        space.note_times(events.event_at)
+        new_user = head.lookup(HISTORY, events.user_key[examples.event]) < 0
+        return prequential.loss_metrics(self.model, prequential.SEQUENTIAL, examples, prediction, loss, new_user)
+
+    def _check_caps(self, capped: int, examples: Examples) -> None:
+        updates = sum(keys.size for keys in examples.keys.values())
+        if capped > self.spec.max_capped_share * updates:
+            raise BatchRefused(
+                f"{capped} of {updates} row updates hit the norm cap: learning diverges.",
+                remedy="Lower model.optimizer.learning_rate or raise model.max_norm.",
+                reason="capped", capped=capped, updates=updates,
+            )
+
+
+def _slices(event: np.ndarray, events: int, most: int) -> Iterator[tuple[int, int]]:
+    """(start, stop) of the examples of each round: rounds are cut at multiples of `most` events."""
+    cuts = np.searchsorted(event, np.arange(0, events + most, most))
+    for start, stop in pairwise(cuts.tolist()):
+        if stop > start:
+            yield start, stop
+
+
+def _check_finite(rows: dict[str, Rows]) -> None:
+    for name, changed in rows.items():
+        bad = ~np.isfinite(changed.values).all(axis=1)
+        if bad.any():
+            raise BatchRefused(
+                f"{int(bad.sum())} rows of block {name} are not finite after learning.",
+                remedy="Lower model.optimizer.learning_rate; the state before this micro-batch stands.",
+                reason="not finite", block=name, rows=int(bad.sum()),
+            )

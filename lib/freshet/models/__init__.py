@@ -1,0 +1,21 @@
+"""The models, in one visible dict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from freshet.models.bpr import BayesianPersonalizedRanking
+from freshet.models.contract import Model
+from freshet.models.mf import MatrixFactorization
+from freshet.registry import pick
+from freshet.settings import ModelSettings
+
+MODELS: dict[str, Callable[[ModelSettings], Model]] = {
+    "bpr": BayesianPersonalizedRanking,
+    "mf": MatrixFactorization,
+}
+
+
+def make_model(settings: ModelSettings) -> Model:
+    """The model the settings name; an unknown name raises UnknownName with the known and the nearest ones."""
+    return pick("model", settings.name, MODELS)(settings)

@@ -1,0 +1,147 @@
+"""What a model is to the rest of Freshet.
+
+A model names its blocks, says which rows each event touches (`examples`), scores examples without changing anything
+and learns a shard of examples one after the other on private copies of the rows. It never sees Spark, Delta, a clock or
+another shard. Everything a model knows is rows of its blocks, so snapshots, replay and SQL come for free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+USER, ITEM = "user", "item"  # id spaces
+
+
+@dataclass(frozen=True)
+class Block:
+    """A named table of parameters: rows float32 [vector | slots] and int64 links, under int64 keys.
+
+    `ids` is the id space its keys come from (None: keys of its own). `merge` names a merge rule of kernels.merge.
+    New rows get a normal vector of standard deviation `init_scale` from the hash of their key; the first `zeros`
+    columns (biases) start at 0. `slot_contraction` as in kernels.optimizers.slot_contraction.
+    """
+
+    name: str
+    ids: str | None
+    width: int
+    slots: int = 0
+    links: int = 0
+    merge: str = "contraction"
+    init_scale: float = 0.0
+    zeros: int = 0
+    slot_contraction: float = -1.0
+
+
+@dataclass(frozen=True)
+class Events:
+    """Accepted events of a micro-batch in canonical order (event_at, event_hash, revision); arrays of one length.
+
+    `event_at` in microseconds since 1970 UTC; `event_hash` xxhash64 of the event id.
+    """
+
+    user_key: np.ndarray  # int64
+    item_key: np.ndarray  # int64
+    value: np.ndarray  # float64
+    weight: np.ndarray  # float64
+    event_at: np.ndarray  # int64
+    event_hash: np.ndarray  # int64
+
+    def __len__(self) -> int:
+        return len(self.user_key)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What the model sees of the events: example e comes from event `event[e]`, in the events' order.
+
+    `keys[block]` int64[n, m] are the rows it touches, `present[block]` bool[n, m] says which of them exist (absent:
+    all). `target` and `weight` float32[n].
+    """
+
+    event: np.ndarray
+    keys: Mapping[str, np.ndarray]
+    target: np.ndarray
+    weight: np.ndarray
+    present: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.event)
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """Examples of one shard and the rows they touch: everything `learn` needs, and nothing else.
+
+    `rows[block]` float32[r, width + slots] are private copies, `counts[block]` int64[r] the events behind each of them,
+    `refs[block]` int32[n, m] the row of each touch (-1: none).
+    """
+
+    rows: dict[str, np.ndarray]
+    counts: dict[str, np.ndarray]
+    refs: dict[str, np.ndarray]
+    target: np.ndarray
+    weight: np.ndarray
+
+
+@dataclass(frozen=True)
+class ShardResult:
+    """What a shard learned: its private rows afterwards, per row the contraction (float64) and the events that touched
+    it (int64); per example the score just before it was learned and its loss (float64, NaN: none); rows cut to the norm
+    cap."""
+
+    rows: dict[str, np.ndarray]
+    contraction: dict[str, np.ndarray]
+    touched: dict[str, np.ndarray]
+    prediction: np.ndarray
+    loss: np.ndarray
+    capped: int
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Negative item keys int64[n_events, c] and whether each could be drawn (bool, same shape)."""
+
+    keys: np.ndarray
+    found: np.ndarray
+
+
+class Model(Protocol):
+    """The contract every registered model keeps; tests/models/test_contract.py runs all of them through it."""
+
+    name: str
+    negatives: int  # negatives wanted per event
+    loss_metric: str  # name of the metric of `loss`: rmse (loss is squared error / 2) or logloss
+    popularity_weight: float  # weight of the log of decayed popularity, added to item scores when ranking
+
+    def blocks(self) -> tuple[Block, ...]:
+        """The blocks the model learns."""
+        ...
+
+    def positive(self, events: Events) -> np.ndarray:
+        """bool[n]: events that say the user wanted the item; they feed popularity, negatives and ranking metrics."""
+        ...
+
+    def examples(self, events: Events, drawn: Drawn | None) -> Examples:
+        """The examples of the events, at most one per event, in their order."""
+        ...
+
+    def score(self, task: ShardTask) -> tuple[np.ndarray, np.ndarray]:
+        """(prediction, loss) float64[n] of the examples as `learn` would report them, but nothing is changed between
+        them; a reference of -1 is a row the snapshot does not have."""
+        ...
+
+    def learn(self, task: ShardTask) -> ShardResult:
+        """One sequential pass; changes the task's own rows and returns them."""
+        ...
+
+    def queries(self, rows: Mapping[str, np.ndarray], known: Mapping[str, np.ndarray]) -> np.ndarray:
+        """float32[m, d] query vectors of users, from their rows of the USER-space blocks (zeros where not known)."""
+        ...
+
+    def item_matrix(self, rows: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """(float32[n, d], float32[n]) vectors and biases of items: score = query . vector + bias, up to a constant."""
+        ...

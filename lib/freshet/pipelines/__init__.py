@@ -1,0 +1,1 @@
+"""The paths assembled: the only place where stages are put together and run."""

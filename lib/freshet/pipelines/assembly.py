@@ -1,0 +1,53 @@
+"""From the settings to a model, a learner and an empty head."""
+
+from __future__ import annotations
+
+import math
+
+from freshet.companions import CompanionSpec
+from freshet.head import Head
+from freshet.learner import Learner, LearnerSpec
+from freshet.models import make_model
+from freshet.models.contract import Model
+from freshet.prequential import MetricSpec
+from freshet.settings import Settings
+
+MICROSECONDS = 1_000_000
+
+
+def half_life(settings: Settings) -> float:
+    """Half-life of popularity in microseconds, infinite for never."""
+    seconds = settings.popularity.half_life
+    return math.inf if seconds is None else seconds * MICROSECONDS
+
+
+def dedup_window(settings: Settings) -> int:
+    """The dedup window in microseconds."""
+    return int(settings.clean.dedup_window * MICROSECONDS)
+
+
+def metric_spec(settings: Settings) -> MetricSpec:
+    """What the prequential metrics need."""
+    metrics = settings.metrics
+    return MetricSpec(
+        metrics.sample, metrics.k, metrics.max_items, half_life(settings), settings.history.items, settings.model.seed
+    )
+
+
+def new_learner(settings: Settings) -> Learner:
+    """The learner of the settings."""
+    chosen = settings.model
+    model = make_model(chosen)
+    companions = CompanionSpec(
+        half_life(settings), settings.history.items, settings.window.events, chosen.negative_draw, model.negatives,
+        chosen.negative_tries, chosen.seed,
+    )
+    spec = LearnerSpec(
+        chosen.shards, chosen.round_events, chosen.seed, settings.guard.max_capped_share, companions, metric_spec(settings)
+    )
+    return Learner(model, spec)
+
+
+def new_head(model: Model, settings: Settings) -> Head:
+    """An empty head for the model."""
+    return Head(model.blocks(), dedup_window(settings))

@@ -1,0 +1,157 @@
+"""The stream's callback: one micro-batch in, one snapshot row out; what is committed already is passed by."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame
+
+from freshet.engine.batch import CleanBatch, collect
+from freshet.engine.checkpoint import Fingerprint, fingerprint, inspect
+from freshet.errors import BatchRefused, CheckpointRefused
+from freshet.failpoint import failpoint
+from freshet.intake import admit, remember
+from freshet.kernels.digest import as_hex
+from freshet.models.contract import ITEM, USER
+from freshet.pipelines.assembly import dedup_window
+from freshet.pipelines.maintain import Requests
+from freshet.pipelines.micro_batch import REFUSED_WITH, Prepared, columns_of, prepare, quarantine, reasons_of
+from freshet.pipelines.starting import Opened
+from freshet.pipelines.stopwatch import Stopwatch
+from freshet.pipelines.totals import totals
+from freshet.report import BatchReport, Listener, Metric
+from freshet.schema import ACCEPTED, DECISIONS, DUPLICATE, LATE, QUARANTINE, QUARANTINED
+from freshet.store.decisions import decision_row
+from freshet.store.snapshots import LEARN, REFUSED, SKIP, Snapshot
+
+LOOK_EVERY = 10.0  # seconds between two looks at `requests`, a listing of one folder each
+
+
+@dataclass(frozen=True)
+class Attempted:
+    """A micro-batch on its way: its number, what was read, the cleaned records, the seconds so far."""
+
+    batch_id: int
+    read: Fingerprint
+    batch: CleanBatch
+    watch: Stopwatch
+
+    def lag(self) -> float:
+        """Seconds from the arrival of the newest record to now: for people, nothing computes with it."""
+        arrived = columns_of(self.batch.accepted)["arrived_at"]
+        return max(0.0, time.time() - float(arrived.max()) / 1e6) if len(arrived) else 0.0
+
+
+class BatchCommitter:
+    """Processes micro-batches of one checkpoint on one opened model."""
+
+    def __init__(self, opened: Opened, listener: Listener | None) -> None:
+        self._opened = opened
+        self._listener = listener
+        self._skipped: dict[int, str] = {}
+        self._checkpoint_id: str | None = None
+        self._requests = Requests(opened.tables, opened.writer, opened.settings, LOOK_EVERY)
+        self.read = totals(opened.history.live())["read"]
+
+    def skip(self, batch_id: int, reason: str) -> None:
+        """Pass by a batch that cannot be learned: it is committed as kind `skip`, with the reason and a decision row."""
+        self._skipped[batch_id] = reason
+
+    def process(self, frame: DataFrame, batch_id: int) -> None:
+        """Learn and commit a micro-batch, unless a committed row shows that this very batch was."""
+        failpoint("batch_start", batch_id)
+        opened, watch = self._opened, Stopwatch()
+        with watch("plan"):
+            read = fingerprint(opened.settings.store.checkpoint_path, batch_id, opened.settings.source.format)
+            done = self._done(batch_id, read)
+        if done is not None and (done.kind != REFUSED or opened.settings.clean.on_refused == "continue"):
+            return
+        with watch("collect"):
+            batch = collect(frame, read)
+        attempt = Attempted(batch_id, read, batch, watch)
+        if batch_id in self._skipped:
+            self._pass_by(attempt, SKIP, self._skipped[batch_id])
+            return
+        try:
+            prepared = prepare(opened.head, opened.learner, batch, opened.settings, opened.place, watch)
+        except BatchRefused as refusal:
+            self._refused(attempt, refusal, done)
+        else:
+            self._commit(attempt, prepared)
+        self._requests.serve()
+        failpoint("before_spark_commit", batch_id)
+
+    def _done(self, batch_id: int, read: Fingerprint) -> Snapshot | None:
+        """The committed row of this batch; refused when the batch has the number of another one."""
+        opened = self._opened
+        if self._checkpoint_id is None:
+            self._checkpoint_id = inspect(opened.settings.store.checkpoint_path).id
+        done = opened.history.of_batch(self._checkpoint_id, batch_id)
+        if done is None or done.fingerprint == read.hash:
+            return done
+        if opened.adopted:
+            return None
+        raise CheckpointRefused(
+            f"Batch {batch_id} of checkpoint {self._checkpoint_id} was committed as version {done.version} with other input.",
+            remedy="The checkpoint was restored or edited. Restore the right one, or go on from here with --adopt-checkpoint.",
+            reason="changed", batch_id=batch_id, version=done.version,
+        )
+
+    def _commit(self, attempt: Attempted, prepared: Prepared) -> None:
+        opened, head, learned = self._opened, self._opened.head, prepared.learned
+        rows = head.rows_after({name: rows for name, (rows, _) in learned.changes.items()})
+        fields = self._fields(attempt, prepared.admitted.counts, prepared.reasons, prepared.admitted.clock)
+        metrics = [vars(metric) for metric in learned.metrics]
+        fields |= {"kind": LEARN, "digest": as_hex(learned.digest), "row_counts": rows, "metrics": metrics}
+        snapshot = opened.writer.commit(opened.writer.begin(), prepared.parts, fields)
+        with attempt.watch("apply"):
+            head.apply(learned.changes, learned.digest)
+            remember(head, prepared.columns, prepared.admitted, dedup_window(opened.settings))
+        self._report(attempt, snapshot, learned.metrics)
+
+    def _refused(self, attempt: Attempted, refusal: BatchRefused, done: Snapshot | None) -> None:
+        """Commit the refusal once; then stop the stream, or go on where the settings say so."""
+        if done is None:
+            self._pass_by(attempt, REFUSED, refusal.what)
+        share = refusal.facts.get("reason") == "refused share"
+        if not (share and self._opened.settings.clean.on_refused == "continue"):
+            refusal.batch_id = attempt.batch_id  # type: ignore[attr-defined]
+            raise refusal
+
+    def _pass_by(self, attempt: Attempted, kind: str, reason: str) -> None:
+        """Commit a batch that is not learned: same digest; what could have been learned is in quarantine too."""
+        opened, head = self._opened, self._opened.head
+        columns = columns_of(attempt.batch.accepted)
+        admitted = admit(head, columns, dedup_window(opened.settings), attempt.batch.quarantined.num_rows)
+        counts = dict(admitted.counts)
+        counts[QUARANTINED] += counts[ACCEPTED]
+        counts[ACCEPTED] = 0
+        reasons = {**reasons_of(attempt.batch, admitted), REFUSED_WITH: int(admitted.accepted.sum())}
+        fields = self._fields(attempt, counts, reasons, head.clock)
+        fields |= {"kind": kind, "digest": head.hex_digest, "row_counts": head.row_counts, "reason": reason, "metrics": []}
+        parts = {QUARANTINE.name: quarantine(attempt.batch, admitted, everything=True)}
+        if kind == SKIP:
+            parts[DECISIONS.name] = decision_row("skip", None, reason, {"batch_id": attempt.batch_id})
+        snapshot = opened.writer.commit(opened.writer.begin(), parts, fields)
+        self._report(attempt, snapshot, (), note=f"{kind}: {reason}")
+
+    def _fields(self, attempt: Attempted, counts: dict[str, int], reasons: dict[str, int], clock: int) -> dict[str, object]:
+        return {
+            "checkpoint_id": self._checkpoint_id, "batch_id": attempt.batch_id, "fingerprint": attempt.read.hash,
+            "sources": attempt.read.sources, "event_clock": clock or None, "read_count": counts["read"],
+            "accepted_count": counts[ACCEPTED], "quarantined_count": counts[QUARANTINED],
+            "duplicate_count": counts[DUPLICATE], "late_count": counts[LATE], "reasons": reasons,
+            "stage_seconds": attempt.watch.seconds,
+        }
+
+    def _report(self, attempt: Attempted, snapshot: Snapshot, metrics: tuple[Metric, ...], note: str = "") -> None:
+        self.read += snapshot.read_count
+        if self._listener is None:
+            return
+        head = self._opened.head
+        self._listener(BatchReport(
+            snapshot.version, snapshot.kind, attempt.batch_id, snapshot.read_count, snapshot.accepted_count,
+            snapshot.quarantined_count, snapshot.duplicate_count, snapshot.late_count, attempt.watch.total(),
+            attempt.lag(), len(head.ids[USER]), len(head.ids[ITEM]), metrics, dict(snapshot.stage_seconds or {}), note,
+        ))

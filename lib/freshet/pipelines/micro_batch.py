@@ -1,0 +1,123 @@
+"""One micro-batch from cleaned records to the rows of its commit: what the stream and a replay have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from freshet.engine.batch import CleanBatch, as_text
+from freshet.errors import BatchRefused
+from freshet.head import Head
+from freshet.intake import KEYS, Admitted, admit
+from freshet.learner import Learned, Learner, Run
+from freshet.pipelines.assembly import dedup_window
+from freshet.pipelines.rows import to_arrow
+from freshet.pipelines.stopwatch import Stopwatch
+from freshet.schema import EVENTS, IDS, PARAMETERS, QUARANTINE, QUARANTINED
+from freshet.settings import Settings
+
+_COMMIT = {"branch", "snapshot_version", "commit_id"}
+EVENT_COLUMNS = [name for name in EVENTS.names if name not in _COMMIT]
+REFUSED_WITH = "batch_refused"
+NUMBERS = (
+    "user_key", "item_key", "user_check", "item_check", "event_hash", "dedup_key", "event_at", "arrived_at", "value",
+    "weight",
+)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A micro-batch that was learned and not yet committed."""
+
+    columns: dict[str, np.ndarray]
+    admitted: Admitted
+    learned: Learned
+    parts: dict[str, pa.Table]
+    reasons: dict[str, int]
+
+
+def columns_of(table: pa.Table) -> dict[str, np.ndarray]:
+    """The numeric columns of cleaned records as numpy; times in microseconds."""
+    return {name: _numpy(table.column(name)) for name in NUMBERS}
+
+
+def _numpy(column: pa.ChunkedArray) -> np.ndarray:
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.timestamp("us", tz=column.type.tz)).cast(pa.int64())
+    return np.asarray(column.to_numpy())
+
+
+def prepare(
+    head: Head, learner: Learner, clean: CleanBatch, settings: Settings, run: Run, watch: Stopwatch
+) -> Prepared:
+    """Admit, learn and lay out the rows of the commit; the head stays as it is.
+
+    Raises BatchRefused (reason `refused share`, `not finite` or `capped`) with what must be told in `counts`.
+    """
+    with watch("admit"):
+        columns = columns_of(clean.accepted)
+        admitted = admit(head, columns, dedup_window(settings), clean.quarantined.num_rows)
+        reasons = reasons_of(clean, admitted)
+    _check_share(admitted, settings)
+    learned = learner.learn(head, admitted.events, run, watch)
+    with watch("layout"):
+        parts = {
+            EVENTS.name: clean.accepted.filter(admitted.accepted).select(EVENT_COLUMNS),
+            QUARANTINE.name: quarantine(clean, admitted),
+            IDS.name: new_ids(clean.accepted, admitted),
+            PARAMETERS.name: to_arrow(head.blocks, {name: rows for name, (rows, _) in learned.changes.items()}),
+        }
+    return Prepared(columns, admitted, learned, parts, reasons)
+
+
+def reasons_of(clean: CleanBatch, admitted: Admitted) -> dict[str, int]:
+    """Refused events by reason, those refused by cleaning and those told apart on the driver."""
+    counted = clean.quarantined.column("reason").value_counts().to_pylist()
+    found = {entry["values"]: entry["counts"] for entry in counted}
+    found |= {reason: int(mask.sum()) for reason, mask in admitted.refused.items() if mask.any()}
+    return {reason: found[reason] for reason in sorted(found)}
+
+
+def _check_share(admitted: Admitted, settings: Settings) -> None:
+    """A source that went bad must not pass as a quiet day."""
+    refused, read = admitted.counts[QUARANTINED], admitted.counts["read"]
+    if refused >= settings.clean.min_refused_events and refused > settings.clean.max_refused_share * read:
+        raise BatchRefused(
+            f"{refused} of {read} events were refused, more than clean.max_refused_share = {settings.clean.max_refused_share:g}.",
+            remedy="Look at the reasons in the quarantine table; mend the source or the mapping and start again, or pass "
+            "the batch with `freshet train --skip-batch N --reason ...`.",
+            reason="refused share", counts=admitted.counts,
+        )
+
+
+def quarantine(clean: CleanBatch, admitted: Admitted, everything: bool = False) -> pa.Table:
+    """Rows of the quarantine table: refused by a rule, late, or colliding; with `everything` also what would have been
+    accepted, under the reason `batch_refused`."""
+    tables = [clean.quarantined]
+    refused = {reason: mask for reason, mask in admitted.refused.items() if reason != "duplicate"}
+    if everything:
+        refused[REFUSED_WITH] = admitted.accepted
+    for reason, mask in refused.items():
+        if mask.any():
+            tables.append(_as_quarantine(clean.accepted.filter(mask), reason))
+    return pa.concat_tables(tables)
+
+
+def _as_quarantine(events: pa.Table, reason: str) -> pa.Table:
+    columns = {
+        "reason": pa.repeat(reason, events.num_rows), "raw": as_text(events),
+        **{name: events.column(name) for name in ("source", "position", "arrived_at")},
+    }
+    return pa.table(columns)
+
+
+def new_ids(events: pa.Table, admitted: Admitted) -> pa.Table:
+    """Rows of the ids table for keys seen for the first time."""
+    tables = []
+    for space, at in admitted.new_ids.items():
+        taken = events.take(pa.array(at))
+        columns = [pa.repeat(space, len(at)), taken.column(KEYS[space][0]), taken.column(f"{space}_id").cast(pa.string())]
+        tables.append(pa.Table.from_arrays(columns, names=["block", "key", "natural_id"]))
+    return pa.concat_tables(tables)

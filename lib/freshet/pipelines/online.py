@@ -1,0 +1,130 @@
+"""The stream: micro-batches are cleaned, learned and committed, one after the other, exactly once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.streaming.query import StreamingQuery
+
+from freshet.engine.clean import clean
+from freshet.engine.sources import stream
+from freshet.errors import FreshetError
+from freshet.pipelines.commit import BatchCommitter
+from freshet.pipelines.starting import Opened, open_learner
+from freshet.pipelines.warming import warm
+from freshet.report import Listener
+from freshet.settings import Settings
+
+POLL_SECONDS = 0.2
+WAITING = "waiting for events"
+
+
+class Stopped(Exception):
+    """Raised inside the stream's callback when a stop was asked for: the batch is dropped and will be read again."""
+
+
+def train(
+    spark: SparkSession, settings: Settings, *, available_now: bool = False, adopt_checkpoint: bool = False,
+    skip_batch: int | None = None, reason: str | None = None, listener: Listener | None = None,
+    announce: Callable[[str], None] | None = None, until: Callable[[int], bool] | None = None,
+) -> int:
+    """Learn from the source until it is caught up (`available_now`) or until a signal; 0 when it ended as asked.
+
+    SIGTERM and ctrl-C let the running micro-batch finish its commit, then stop. Raises AlreadyRunning,
+    CheckpointRefused, SourceChanged, BatchRefused, Fenced or StateDamaged, each naming the way out. `announce` is told
+    what is being waited for; `until` ends the stream between two micro-batches once it is true of the events read.
+    """
+    say = announce or (lambda _: None)
+    warm(settings)
+    with open_learner(spark, settings, adopt_checkpoint, say) as opened:
+        committer = BatchCommitter(opened, listener)
+        if skip_batch is not None:
+            committer.skip(skip_batch, reason or "")
+        Stream(opened, committer, available_now, until).run(say)
+    return 0
+
+
+class Stream:
+    """One streaming query over one opened model."""
+
+    def __init__(
+        self, opened: Opened, committer: BatchCommitter, available_now: bool, until: Callable[[int], bool] | None
+    ) -> None:
+        self._opened = opened
+        self._until = until
+        self._committer = committer
+        self._available_now = available_now
+        self._stopping = threading.Event()
+        self._busy = threading.Lock()
+        self._failure: BaseException | None = None
+
+    def run(self, say: Callable[[str], None]) -> None:
+        """Start the query and wait for its end, a stop or a failure."""
+        with stop_on_signals(self._stopping):
+            query = self._start()
+            say("reading what there is" if self._available_now else WAITING)
+            try:
+                self._wait(query)
+            except PySparkException as error:
+                if not isinstance(self._failure, Stopped):
+                    raise self._failure or error from None
+            if isinstance(self._failure, FreshetError):
+                raise self._failure
+
+    def _start(self) -> StreamingQuery:
+        opened, chosen = self._opened, self._opened.settings
+        cleaned = clean(stream(opened.spark, chosen.source), chosen.source, chosen.clean)
+        writer = cleaned.writeStream.foreachBatch(self._learn).option("checkpointLocation", chosen.store.checkpoint_path)
+        writer = writer.queryName(f"freshet-{opened.run}")
+        if self._available_now:
+            return writer.trigger(availableNow=True).start()
+        return writer.trigger(processingTime=f"{chosen.stream.trigger:g} seconds").start()
+
+    def _learn(self, frame: DataFrame, batch_id: int) -> None:
+        # Once a stop was asked for it never waits: `_wait` holds the lock while Spark waits for this very call to end.
+        while not self._stopping.is_set():
+            if self._busy.acquire(timeout=POLL_SECONDS):
+                try:
+                    self._committer.process(frame, batch_id)
+                except BaseException as error:
+                    self._failure = error
+                    raise
+                finally:
+                    self._busy.release()
+                return
+        self._failure = Stopped()
+        raise self._failure
+
+    def _wait(self, query: StreamingQuery) -> None:
+        while not query.awaitTermination(POLL_SECONDS):  # type: ignore[arg-type]  # Spark takes fractions
+            if self._until is not None and not self._busy.locked() and self._until(self._committer.read):
+                self._stopping.set()
+            if self._stopping.is_set():
+                # Only between two micro-batches: stop() interrupts what runs, and a commit must not be interrupted.
+                with self._busy:
+                    query.stop()
+                return
+
+
+@contextmanager
+def stop_on_signals(stopping: threading.Event) -> Iterator[None]:
+    """While open, SIGTERM and SIGINT set the event instead of ending the process (in the main thread only)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        stopping.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

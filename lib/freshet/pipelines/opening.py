@@ -1,0 +1,100 @@
+"""Opening a model: for reading at a version, or as the one learner that may write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import SparkSession
+
+from freshet.errors import FreshetError, StateDamaged
+from freshet.head import Head, digests
+from freshet.intake import note_ids
+from freshet.learner import Learner
+from freshet.models.contract import ITEM, USER
+from freshet.pipelines.assembly import dedup_window, new_head
+from freshet.pipelines.rows import from_arrow
+from freshet.settings import Settings
+from freshet.store.events import dedup_keys, id_checks
+from freshet.store.parameters import load_arrow
+from freshet.store.snapshots import History, Snapshot
+from freshet.store.tables import Tables
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A model opened for reading: its tables, its history, the version asked for and the commits behind it."""
+
+    tables: Tables
+    history: History
+    version: int
+    snapshot: Snapshot
+
+    @property
+    def commits(self) -> list[Snapshot]:
+        return self.history.commits(self.version)
+
+
+def open_reading(spark: SparkSession, settings: Settings, as_of: int | None = None) -> Reading:
+    """Open the model of the settings at a version (default: the newest of `main`'s line).
+
+    Raises FreshetError when there is no model under store.root, or no such version.
+    """
+    tables = Tables(spark, settings.store.root)
+    history = History.load(tables)
+    newest = history.newest()
+    if newest is None:
+        raise FreshetError(
+            f"There is no model under {settings.store.root}.",
+            remedy="Start one with `freshet train`, or name its folder with --set store.root=...", root=settings.store.root,
+        )
+    version = newest.version if as_of is None else as_of
+    found = history.get(version)
+    if found is None:
+        raise FreshetError(
+            f"The model under {settings.store.root} has no version {version}.",
+            remedy=f"Versions go up to {newest.version}.", version=version, newest=newest.version,
+        )
+    return Reading(tables, history, version, found)
+
+
+def load_head(reading: Reading, settings: Settings, learner: Learner) -> Head:
+    """The head at the version, from the newest base and the log above it.
+
+    Raises StateDamaged when the rows do not give the digest of the snapshot.
+    """
+    head = new_head(learner.model, settings)
+    for name, table in load_arrow(reading.tables, reading.history, reading.version).items():
+        if name not in head.blocks:
+            continue
+        # Slots of the window must come back in order; for the others the order of rows means nothing.
+        for rows in from_arrow(head.blocks[name], table.sort_by("key").combine_chunks()):
+            head.put(name, rows, digests(head.blocks[name], rows))
+    if head.hex_digest != reading.snapshot.digest:
+        raise StateDamaged(
+            f"Version {reading.version} does not verify: its rows give digest {head.hex_digest}, its snapshot says "
+            f"{reading.snapshot.digest}.",
+            remedy="Some rows of `parameters` are missing or changed; open an older version (--as-of), or restore the files.",
+            table="parameters", version=reading.version, found=head.hex_digest, wanted=reading.snapshot.digest,
+        )
+    head.clock = reading.snapshot.event_clock or 0
+    return head
+
+
+def load_memory(head: Head, reading: Reading, settings: Settings) -> None:
+    """Fill the dedup window and the known ids of a head."""
+    oldest = head.clock - dedup_window(settings)
+    keys = dedup_keys(reading.tables, reading.history, reading.version, oldest)
+    if keys.num_rows:
+        head.seen.add(keys.column("dedup_key").to_numpy(), times(keys.column("event_at")))
+    checks = id_checks(reading.tables, reading.history, reading.version)
+    for space in (USER, ITEM):
+        mine = checks.filter(pc.equal(checks.column("block"), space))
+        note_ids(head, space, mine.column("key").to_numpy(), mine.column("check").to_numpy())
+
+
+def times(column: pa.ChunkedArray) -> np.ndarray:
+    """Microseconds int64 of a timestamp column."""
+    return np.asarray(column.cast(pa.timestamp("us", tz=column.type.tz)).cast(pa.int64()).to_numpy())

@@ -1,0 +1,101 @@
+"""The tables of a model as views for SQL: only what is committed, as it stood at one version."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+from pyspark.errors import AnalysisException, ParseException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from freshet.errors import FreshetError
+from freshet.pipelines.opening import Reading, open_reading
+from freshet.schema import (
+    DECISIONS,
+    EVENTS,
+    HISTORY,
+    HISTORY_ARCHIVE,
+    IDS,
+    ITEMS,
+    PARAMETERS,
+    QUARANTINE,
+    RECOMMENDATIONS,
+    REQUESTS,
+    SNAPSHOTS,
+)
+from freshet.settings import Settings
+from freshet.store.parameters import state
+
+# Running sums over the versions of a path; rmse is stored as squared errors.
+METRICS_SQL = """
+with one as (
+  select version, event_clock, m.metric, m.scoring, m.learner, m.slice, m.total, m.events
+  from snapshots lateral view explode(metrics) as m where kind = 'learn'
+), sums as (
+  select *,
+    sum(total) over so_far as total_so_far, sum(events) over so_far as events_so_far,
+    sum(total) over recent as total_recent, sum(events) over recent as events_recent
+  from one
+  window so_far as (partition by metric, scoring, learner, slice order by version),
+         recent as (partition by metric, scoring, learner, slice order by version rows between 19 preceding and current row)
+)
+select version, event_clock, metric, scoring, learner, slice, events,
+  if(metric = 'rmse', sqrt(try_divide(total, events)), try_divide(total, events)) as value,
+  if(metric = 'rmse', sqrt(try_divide(total_so_far, events_so_far)), try_divide(total_so_far, events_so_far)) as cumulative,
+  if(metric = 'rmse', sqrt(try_divide(total_recent, events_recent)), try_divide(total_recent, events_recent)) as last_20
+from sums
+"""
+
+
+def sql(spark: SparkSession, settings: Settings, query: str, as_of: int | None = None) -> pa.Table:
+    """The answer to one SQL query over the views of the model, the state being that of `as_of` (default: newest).
+
+    Views: events, quarantine, ids, parameters (the state), parameters_log (every committed change), snapshots, metrics,
+    decisions, requests, recommendations, items, histories. Raises FreshetError with Spark's own words for a bad query.
+    """
+    reading = open_reading(spark, settings, as_of)
+    register(spark, reading)
+    try:
+        return spark.sql(query).toArrow()
+    except (AnalysisException, ParseException) as error:
+        lines = str(error).strip().splitlines()
+        raise FreshetError(lines[0], remedy=f"Views: {', '.join(sorted(views(spark, reading)))}.", query=query) from error
+
+
+def register(spark: SparkSession, reading: Reading) -> None:
+    """Make the views of the model temporary views of the session."""
+    for name, frame in views(spark, reading).items():
+        frame.createOrReplaceTempView(name)
+    spark.sql(METRICS_SQL).createOrReplaceTempView("metrics")
+
+
+def views(spark: SparkSession, reading: Reading) -> dict[str, DataFrame]:
+    """Each view by name; rows of attempts that were never committed are in none of them."""
+    tables = reading.tables
+    commits = pa.table({"commit_id": pa.array([snapshot.commit_id for snapshot in reading.commits], pa.string())})
+    live = F.broadcast(spark.createDataFrame(commits))
+
+    def committed(name: str) -> DataFrame:
+        return tables.read(name).join(live, on="commit_id", how="left_semi")
+
+    parameters = state(tables, reading.history, reading.version)
+    found = {name: committed(name) for name in (EVENTS.name, QUARANTINE.name, IDS.name, DECISIONS.name)}
+    found |= {name: tables.read(name) for name in (REQUESTS.name, RECOMMENDATIONS.name, ITEMS.name)}
+    found[SNAPSHOTS.name] = committed(SNAPSHOTS.name)
+    found[PARAMETERS.name] = parameters
+    found["parameters_log"] = committed(PARAMETERS.name)
+    found["histories"] = histories(parameters, found[IDS.name])
+    return found
+
+
+def histories(parameters: DataFrame, ids: DataFrame) -> DataFrame:
+    """One row per place in a user's history: user_id, place (from 0, oldest first), item_id."""
+    recent = parameters.where(F.col("block") == HISTORY).select(
+        F.col("key").alias("user_key"), "links", (F.col("count") - F.size("links")).alias("start"))
+    archive = parameters.where(F.col("block") == HISTORY_ARCHIVE).select(
+        F.get("links", F.lit(0)).alias("user_key"), F.slice("links", 2, F.size("links") - 1).alias("links"),
+        (F.col("count") - F.size("links") + 1).alias("start"))
+    places = recent.unionByName(archive).select("user_key", "start", F.posexplode("links").alias("at", "item_key"))
+    users = ids.where(F.col("block") == "user").select(F.col("key").alias("user_key"), F.col("natural_id").alias("user_id"))
+    items = ids.where(F.col("block") == "item").select(F.col("key").alias("item_key"), F.col("natural_id").alias("item_id"))
+    named = places.join(users, on="user_key", how="left").join(items, on="item_key", how="left")
+    return named.select("user_id", (F.col("start") + F.col("at")).alias("place"), "item_id")

@@ -1,0 +1,156 @@
+"""Lists from the tables: for one user at once, or for many into the `recommendations` table."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from freshet.head import Head, digests
+from freshet.kernels.history import archive_keys, ring_of
+from freshet.learner import Learner
+from freshet.lists import BY_MODEL, BY_POPULARITY, Lists, shelf, top_items
+from freshet.models.contract import ITEM, USER
+from freshet.pipelines.assembly import half_life, new_head, new_learner
+from freshet.pipelines.opening import Reading, load_head, open_reading
+from freshet.pipelines.rows import from_arrow
+from freshet.schema import HISTORY, HISTORY_ARCHIVE, ITEMS, POPULARITY, RECOMMENDATIONS
+from freshet.settings import Settings
+from freshet.store.events import natural_ids
+from freshet.store.parameters import state
+
+USERS_AT_ONCE = 20_000
+
+
+def recommend_user(spark: SparkSession, settings: Settings, *, user: str, n: int = 10) -> list[dict[str, Any]]:
+    """The n best items of a user at the newest version: rank, item_id, title, score, reason, snapshot_version.
+
+    A user nobody has met gets the popular items, and the reason says so. Reads the user's rows and the items', not the
+    whole state.
+    """
+    return recommend_users(spark, settings, [user], n=n)[user]
+
+
+def recommend_users(
+    spark: SparkSession, settings: Settings, users: Sequence[str], *, n: int = 10
+) -> dict[str, list[dict[str, Any]]]:
+    """As recommend_user, for several users at once."""
+    reading, keys = open_reading(spark, settings), np.array([natural_key(user) for user in users], np.int64)
+    learner = new_learner(settings)
+    head = _partial_head(reading, settings, learner, keys)
+    names = Names(reading)
+    on = shelf(head, learner.model, half_life(settings), names.order(head.tables[POPULARITY].keys))
+    lists = top_items(head, learner.model, on, keys, n, settings.history.items)
+    items = reading.tables.read(ITEMS.name).select("item_id", "title").toArrow().to_pylist()
+    titles = {row["item_id"]: row["title"] for row in items}
+    return {user: _places(lists, number, names, titles, reading.version) for number, user in enumerate(users)}
+
+
+def _places(lists: Lists, number: int, names: Names, titles: dict[str, str], version: int) -> list[dict[str, Any]]:
+    ids = names.of(lists.items[number, : lists.length[number]]).to_pylist()
+    reason = BY_MODEL if lists.known[number] else BY_POPULARITY
+    return [
+        {"rank": place + 1, "item_id": item, "title": titles.get(item), "score": float(lists.scores[number, place]),
+         "reason": reason, "snapshot_version": version}
+        for place, item in enumerate(ids)
+    ]
+
+
+def recommend_batch(
+    spark: SparkSession, settings: Settings, *, n: int = 10, touched_since: int | None = None
+) -> dict[str, Any]:
+    """Write lists of all users, or of those who learned something after version `touched_since`, to `recommendations`.
+
+    The users are taken in blocks, so memory is bounded. Returns what was written.
+    """
+    reading = open_reading(spark, settings)
+    learner = new_learner(settings)
+    head = load_head(reading, settings, learner)
+    names, users = Names(reading), Names(reading, USER)
+    on = shelf(head, learner.model, half_life(settings), names.order(head.tables[POPULARITY].keys))
+    chosen = np.sort(_users(reading, head, touched_since))
+    made_at, run, written = datetime.now(UTC), secrets.token_hex(6), 0
+    for start in range(0, len(chosen), USERS_AT_ONCE):
+        keys = chosen[start : start + USERS_AT_ONCE]
+        lists = top_items(head, learner.model, on, keys, n, settings.history.items)
+        rows = list_rows(lists, users.of(keys), names, reading.version, made_at, run)
+        reading.tables.append(RECOMMENDATIONS.name, rows)
+        written += rows.num_rows
+    return {"users": len(chosen), "rows": written, "snapshot_version": reading.version, "run": run}
+
+
+def list_rows(lists: Lists, users: pa.Array, names: Names, version: int, made_at: datetime, run: str) -> pa.Table:
+    """Rows of the `recommendations` table."""
+    owner, place = np.nonzero(np.arange(lists.items.shape[1]) < lists.length[:, None])
+    m = len(owner)
+    user_ids = pa.array(users).take(pa.array(owner))
+    reasons = pa.array([BY_POPULARITY, BY_MODEL]).take(pa.array(lists.known[owner].astype(np.int8)))
+    columns = {
+        "list_id": pc.binary_join_element_wise(pa.repeat(run, m), pa.array(owner).cast(pa.string()), "-"),
+        "user_id": user_ids, "rank": pa.array(place + 1).cast(pa.int32()),
+        "item_id": names.of(lists.items[owner, place]), "score": pa.array(lists.scores[owner, place]).cast(pa.float64()),
+        "reason": reasons, "propensity": pa.array(np.ones(m)), "snapshot_version": pa.array(np.full(m, version)),
+        "made_at": pa.repeat(pa.scalar(made_at, pa.timestamp("us", tz="UTC")), m),
+    }
+    return pa.table(columns)
+
+
+class Names:
+    """Natural ids of one id space, by key."""
+
+    def __init__(self, reading: Reading, space: str = ITEM) -> None:
+        known = natural_ids(reading.tables, reading.history, reading.version)
+        table = known.where(F.col("block") == F.lit(space)).select("key", "natural_id").toArrow()
+        keys = table.column("key").to_numpy()
+        order = np.argsort(keys)
+        self._keys = keys[order]
+        self._ids = table.column("natural_id").combine_chunks().take(pa.array(order))
+
+    def of(self, keys: np.ndarray) -> pa.Array:
+        """The natural id of each key."""
+        return self._ids.take(pa.array(np.searchsorted(self._keys, keys)))
+
+    def order(self, keys: np.ndarray) -> np.ndarray:
+        """int64 rank of each key among these keys, by natural id."""
+        order = np.empty(len(keys), np.int64)
+        order[pc.sort_indices(self.of(keys)).to_numpy()] = np.arange(len(keys))
+        return order
+
+
+def natural_key(natural_id: str) -> int:
+    """The int64 key of a natural id: xxhash64 of its bytes, seed 42, as Spark's xxhash64."""
+    value = xxhash.xxh64_intdigest(natural_id.encode(), seed=42)
+    return value - 2**64 if value >= 2**63 else value
+
+
+def _partial_head(reading: Reading, settings: Settings, learner: Learner, users: np.ndarray) -> Head:
+    """A head with all items and some users."""
+    head = new_head(learner.model, settings)
+    ring = np.arange(ring_of(settings.history.items))
+    archive = archive_keys(np.repeat(users, len(ring)), np.tile(ring, len(users)))
+    for blocks, keys in (((ITEM, POPULARITY), None), ((USER, HISTORY), users.tolist()), ((HISTORY_ARCHIVE,), archive.tolist())):
+        table = state(reading.tables, reading.history, reading.version, blocks, keys).toArrow()
+        for name in blocks:
+            mine = table.filter(pc.equal(table.column("block"), name))
+            for rows in from_arrow(head.blocks[name], mine.combine_chunks()):
+                head.put(name, rows, digests(head.blocks[name], rows))
+    head.clock = reading.snapshot.event_clock or 0
+    return head
+
+
+def _users(reading: Reading, head: Head, touched_since: int | None) -> np.ndarray:
+    if touched_since is None:
+        return head.tables[HISTORY].keys.copy()
+    changed = state(reading.tables, reading.history, reading.version, (HISTORY,)).where(f"snapshot_version > {int(touched_since)}")
+    return np.asarray(changed.select("key").toArrow().column("key").to_numpy())
+
+
+

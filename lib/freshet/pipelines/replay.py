@@ -1,0 +1,82 @@
+"""Learning again from the `events` table: the same events in the same micro-batches must give the same digests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import SparkSession
+
+from freshet.errors import CheckFailed, FreshetError
+from freshet.head import Head
+from freshet.learner import Learner
+from freshet.models.contract import Events
+from freshet.pipelines.assembly import new_head, new_learner
+from freshet.pipelines.micro_batch import columns_of
+from freshet.pipelines.opening import Reading, load_head, open_reading
+from freshet.pipelines.placing import Placement
+from freshet.settings import Settings
+from freshet.store.events import read_events
+from freshet.store.snapshots import LEARN
+
+
+def replay(
+    spark: SparkSession, settings: Settings, *, verify: bool = False, from_version: int | None = None,
+    to_version: int | None = None,
+) -> dict[str, Any]:
+    """Learn versions from_version .. to_version (default: all) again from `events`, on the state before the first.
+
+    With `verify` every digest is compared with its snapshot's, and CheckFailed names the first version that differs.
+    Settings of the model are those recorded with the first replayed version, so a changed file cannot spoil the check.
+    """
+    reading = open_reading(spark, settings, to_version)
+    replayed = [snapshot for snapshot in reading.commits if snapshot.kind == LEARN]
+    if from_version is not None:
+        replayed = [snapshot for snapshot in replayed if snapshot.version >= from_version]
+    if not replayed:
+        raise FreshetError("There is nothing to replay: no learned version in that range.", remedy="See `freshet status`.")
+    recorded = reading.history.settings_of(reading.tables, replayed[0].version)
+    learned_with = Settings.from_json(recorded).model_copy(update={"stream": settings.stream, "spark": settings.spark})
+    learner = new_learner(learned_with)
+    head = _state_before(reading, replayed[0].version, spark, learned_with, learner)
+    place = Placement(spark, learner.model, learned_with)
+    events = 0
+    try:
+        for snapshot, table in read_events(reading.tables, reading.history, replayed[0].version, replayed[-1].version):
+            events += table.num_rows
+            relearn(head, learner, table, place, snapshot.event_clock or 0)
+            if verify and head.hex_digest != snapshot.digest:
+                raise CheckFailed(
+                    f"Version {snapshot.version} does not replay: learned again its digest is {head.hex_digest}, recorded "
+                    f"is {snapshot.digest}.",
+                    remedy="Its events or its parent's rows were changed after the commit, or the code learns differently.",
+                    version=snapshot.version, found=head.hex_digest, wanted=snapshot.digest,
+                )
+    finally:
+        place.close()
+    return {
+        "versions": len(replayed), "first": replayed[0].version, "last": replayed[-1].version, "events": events,
+        "digest": head.hex_digest, "verified": verify,
+    }
+
+
+def _state_before(reading: Reading, version: int, spark: SparkSession, settings: Settings, learner: Learner) -> Head:
+    before = [snapshot for snapshot in reading.commits if snapshot.version < version]
+    if not before:
+        return new_head(learner.model, settings)
+    earlier = Reading(reading.tables, reading.history, before[-1].version, before[-1])
+    return load_head(earlier, settings, learner)
+
+
+def relearn(head: Head, learner: Learner, table: pa.Table, place: Placement, clock: int) -> None:
+    """Learn accepted events once more and take the result."""
+    columns = columns_of(table)
+    order = np.lexsort((table.column("revision").to_numpy(), columns["event_hash"], columns["event_at"]))
+    names = ("user_key", "item_key", "value", "weight", "event_at", "event_hash")
+    learned = learner.learn(head, Events(*(columns[name][order] for name in names)), place)
+    head.apply(learned.changes, learned.digest)
+    head.clock = clock
+
+
+

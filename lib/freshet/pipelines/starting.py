@@ -1,0 +1,127 @@
+"""Starting as the one learner of a model: lock, checks, head, epoch."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from pyspark.sql import SparkSession
+
+from freshet.engine import checkpoint
+from freshet.errors import CheckpointRefused, SettingsError
+from freshet.head import Head
+from freshet.learner import Learner
+from freshet.pipelines.assembly import new_head, new_learner
+from freshet.pipelines.opening import Reading, load_head, load_memory
+from freshet.pipelines.placing import Placement
+from freshet.settings import Settings
+from freshet.store.commit import Writer
+from freshet.store.lock import model_lock
+from freshet.store.snapshots import History, Snapshot
+from freshet.store.tables import Tables
+
+# What a model is made of: changed, the same rows would mean something else.
+STRUCTURE = (
+    ("model", "name"), ("model", "factors"), ("model", "shards"), ("model", "seed"), ("model", "optimizer", "name"),
+    ("model", "optimizer", "accumulator"), ("history", "items"), ("window", "events"),
+)
+
+
+@dataclass
+class Opened:
+    """A model that this process, and only this one, may write."""
+
+    spark: SparkSession
+    settings: Settings
+    tables: Tables
+    history: History
+    writer: Writer
+    learner: Learner
+    head: Head
+    place: Placement
+    run: str
+    adopted: bool
+
+
+@contextmanager
+def open_learner(
+    spark: SparkSession, settings: Settings, adopt_checkpoint: bool, say: Callable[[str], None]
+) -> Iterator[Opened]:
+    """Take the lock, check tables and checkpoint against each other, load the head, begin a new epoch."""
+    store = settings.store
+    run = secrets.token_hex(6)
+    with ExitStack() as stack:
+        stack.enter_context(model_lock(store.root, store.checkpoint_path))
+        tables = Tables(spark, store.root, store.log_checkpoint_interval, store.log_retention)
+        say("creating or opening the tables")
+        tables.create()
+        history = History.load(tables)
+        newest = history.newest()
+        check_structure(newest, settings, tables)
+        if not adopt_checkpoint:
+            check_checkpoint(history, store.checkpoint_path)
+        learner = new_learner(settings)
+        head = new_head(learner.model, settings)
+        if newest is not None:
+            say(f"loading version {newest.version}")
+            reading = Reading(tables, history, newest.version, newest)
+            head = load_head(reading, settings, learner)
+            load_memory(head, reading, settings)
+        writer = Writer.start(tables, history, run=run, settings=settings.to_json(), head_digest=head.hex_digest)
+        place = Placement(spark, learner.model, settings)
+        stack.callback(place.close)
+        yield Opened(spark, settings, tables, history, writer, learner, head, place, run, adopt_checkpoint)
+
+
+def check_structure(newest: Snapshot | None, settings: Settings, tables: Tables) -> None:
+    """Refuse settings that would make the model's rows mean something else."""
+    if newest is None:
+        return
+    before = Settings.from_json(History.settings_of(tables, newest.version))
+    changed = [
+        (".".join(path), _at(before, path), _at(settings, path)) for path in STRUCTURE
+        if _at(before, path) != _at(settings, path)
+    ]
+    if changed:
+        listed = "; ".join(f"{name} was {old!r} and is {new!r}" for name, old, new in changed)
+        raise SettingsError(
+            f"The model under {settings.store.root} was made with other settings: {listed}.",
+            remedy="Set them back, or start another model in another store.root.", problems=changed,
+        )
+
+
+def _at(settings: Settings, path: tuple[str, ...]) -> object:
+    found: object = settings
+    for name in path:
+        found = getattr(found, name)
+    return found
+
+
+def check_checkpoint(history: History, path: str) -> None:
+    """Refuse a checkpoint that does not belong to the tables: lost, foreign, older or newer than they are."""
+    last = history.last_streamed()
+    state = checkpoint.inspect(path)
+    remedy = (
+        "Restore the right checkpoint; or go on with this one by --adopt-checkpoint: what it reads again and is inside "
+        "clean.dedup_window is counted as duplicate, what is older as late."
+    )
+    if last is None:
+        if state.exists and state.committed_batch is not None:
+            raise CheckpointRefused(
+                f"The checkpoint {path} is at batch {state.committed_batch}, and the tables have never learned from a stream.",
+                remedy=remedy, reason="newer", path=path,
+            )
+        return
+    where = f"the tables are at batch {last.batch_id} of checkpoint {last.checkpoint_id}"
+    if not state.exists or state.id is None:
+        raise CheckpointRefused(f"The checkpoint {path} is empty, and {where}.", remedy=remedy, reason="lost", path=path)
+    if state.id != last.checkpoint_id:
+        raise CheckpointRefused(
+            f"The checkpoint {path} is {state.id}, and {where}.", remedy=remedy, reason="foreign", path=path)
+    planned, committed, batch = (-1 if n is None else n for n in (state.planned_batch, state.committed_batch, last.batch_id))
+    for reason, number, wrong in (("older", planned, planned < batch), ("newer", committed, committed > batch)):
+        if wrong:
+            what = f"The checkpoint {path} is at batch {number}, and {where}."
+            raise CheckpointRefused(what, remedy=remedy, reason=reason, path=path)

@@ -1,0 +1,60 @@
+"""How a model is: one word with its reason, and the numbers behind it."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from freshet.pipelines.assembly import MICROSECONDS
+from freshet.pipelines.opening import open_reading
+from freshet.pipelines.totals import totals
+from freshet.settings import Settings
+from freshet.store.snapshots import LEARN, REFUSED, Snapshot
+
+STALE_TRIGGERS = 10  # triggers without a commit after which a model whose lock is held counts as stalled
+
+
+def status(spark: SparkSession, settings: Settings) -> dict[str, Any]:
+    """Version, age, event clock, lag, last micro-batch, totals, health (`ok`, `idle`, `refusing`, `empty`) and why."""
+    reading = open_reading(spark, settings)
+    commits = reading.commits
+    learned = [snapshot for snapshot in commits if snapshot.kind == LEARN]
+    newest, last = commits[-1], learned[-1] if learned else None
+    now = time.time()
+    word, why = health(commits, settings, now)
+    return {
+        "health": word, "reason": why, "version": newest.version, "branch": newest.branch, "kind": newest.kind,
+        "age_seconds": round(now - newest.committed_at / MICROSECONDS, 1), "digest": newest.digest,
+        "event_clock": at(newest.event_clock), "rows": dict(newest.row_counts or {}),
+        "last_batch": _batch(last) if last else None, "totals": totals(commits), "epoch": newest.epoch,
+    }
+
+
+def health(commits: list[Snapshot], settings: Settings, now: float) -> tuple[str, str]:
+    """(word, reason)."""
+    newest = commits[-1]
+    if not any(snapshot.kind == LEARN for snapshot in commits):
+        return "empty", "nothing has been learned yet"
+    if newest.kind == REFUSED:
+        return "refusing", newest.reason or "the last micro-batch was refused"
+    age = now - newest.committed_at / MICROSECONDS
+    if age > STALE_TRIGGERS * settings.stream.trigger + 60:
+        return "idle", f"the last commit is {age / 60:.0f} minutes old: no learner runs, or no event arrives"
+    return "ok", "the last micro-batch was learned and committed"
+
+
+def _batch(last: Snapshot) -> dict[str, Any]:
+    return {
+        "version": last.version, "batch_id": last.batch_id, "read": last.read_count, "accepted": last.accepted_count,
+        "quarantined": last.quarantined_count, "duplicate": last.duplicate_count, "late": last.late_count,
+        "stages": {name: round(seconds, 3) for name, seconds in (last.stage_seconds or {}).items()},
+        "appended_rows": dict(last.appended_rows or {}),
+    }
+
+
+def at(microseconds: int | None) -> str | None:
+    """A time as people read it."""
+    return None if microseconds is None else datetime.fromtimestamp(microseconds / MICROSECONDS, UTC).isoformat()

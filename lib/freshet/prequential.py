@@ -1,0 +1,215 @@
+"""Test-then-train metrics of one micro-batch, as sums that merge exactly.
+
+`served`: with the weights of the snapshot before the micro-batch; the user's own earlier events of the same micro-batch
+count as known context, as they do when a list is asked for. `sequential`: inside the shard, each event just before it is
+learned. Popularity is measured on the same events, always.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from freshet.head import TOTALS, Head
+from freshet.kernels.history import CHUNK, archive_keys, earlier_in_batch, ring_of
+from freshet.kernels.popularity import log_popularity
+from freshet.kernels.ranking import ndcg_at, ranks, ranks_shared, recall_at, reciprocal
+from freshet.kernels.seeds import mix
+from freshet.models.contract import ITEM, USER, Events, Examples, Model
+from freshet.report import Metric
+from freshet.schema import HISTORY, HISTORY_ARCHIVE, POPULARITY
+
+SERVED, SEQUENTIAL = "served", "sequential"
+POPULARITY_FLOOR = 1e-3  # decayed count below which an item counts as forgotten
+SHRINKAGE = 5.0  # events by which an item's mean value leans to the mean of all
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """Events ranked per micro-batch (0: all), K, most items ranked against, half-life in microseconds, history bound,
+    seed."""
+
+    sample: int
+    k: int
+    max_items: int
+    half_life: float
+    history_items: int
+    seed: int
+
+
+def by_slice(
+    metric: str, scoring: str, learner: str, values: np.ndarray, new_user: np.ndarray
+) -> list[Metric]:
+    """The sums over all events, over those of new and over those of known users; NaN values are not counted."""
+    finite = np.isfinite(values)
+    slices = {"all": finite, "new_user": finite & new_user, "known_user": finite & ~new_user}
+    return [
+        Metric(metric, scoring, learner, name, float(values[chosen].sum()), int(chosen.sum()))
+        for name, chosen in slices.items()
+    ]
+
+
+def loss_metrics(
+    model: Model, scoring: str, examples: Examples, prediction: np.ndarray, loss: np.ndarray, new_user: np.ndarray
+) -> list[Metric]:
+    """Metrics of predictions float64[n]: rmse and mae of values, or the model's own loss."""
+    if model.loss_metric != "rmse":
+        return by_slice(model.loss_metric, scoring, model.name, loss, new_user)
+    return value_metrics(scoring, model.name, prediction - examples.target, new_user)
+
+
+def value_metrics(scoring: str, learner: str, error: np.ndarray, new_user: np.ndarray) -> list[Metric]:
+    """rmse (as squared errors) and mae of errors float64[n]."""
+    squared = by_slice("rmse", scoring, learner, error**2, new_user)
+    return squared + by_slice("mae", scoring, learner, np.abs(error), new_user)
+
+
+def popularity_values(head: Head, events: Events) -> np.ndarray:
+    """float64[n]: popularity's answer to a value, the item's decayed mean leaning to the mean of all by SHRINKAGE."""
+    totals = head.values(TOTALS).astype(np.float64)
+    mean = totals[0, 1] / totals[0, 0] if len(totals) and totals[0, 0] > 0 else 0.0
+    row = head.lookup(POPULARITY, events.item_key)
+    known = row >= 0
+    values = head.values(POPULARITY)[np.where(known, row, 0)].astype(np.float64) if known.any() else np.zeros((len(row), 2))
+    count, total = values[:, 0] * known, values[:, 1] * known
+    return np.asarray((total + SHRINKAGE * mean) / (count + SHRINKAGE))
+
+
+def ranking_metrics(head: Head, model: Model, events: Events, positive: np.ndarray, spec: MetricSpec) -> list[Metric]:
+    """Recall@K, NDCG@K and MRR of the sampled positive events, the true item ranked against the known items.
+
+    Items the user already has are left out; events of an item the user already has are not ranked. A user or an item
+    unknown to the snapshot is part of the metric (an unknown item is a miss); their shares are metrics too. With more
+    than `max_items` items, a seeded sample of them, and the metrics' names end in `~sampled`.
+    """
+    items = head.tables[POPULARITY].keys
+    sampled = sample_events(events, positive, spec)
+    if not len(items) or not len(sampled):
+        return []
+    number, row, repeat = seen_rows(head, events, sampled, spec.history_items)
+    target = head.lookup(POPULARITY, events.item_key[sampled])
+    candidates = _candidates(items, target, spec)
+    kept = np.flatnonzero(~repeat)
+    if not len(kept):
+        return []
+    new_user = head.lookup(HISTORY, events.user_key[sampled[kept]]) < 0
+    places = _ranks(head, model, events.user_key[sampled[kept]], candidates, target[kept], _exclusions(number, row, kept), spec)
+    suffix = "~sampled" if len(candidates) < len(items) else ""
+    found = []
+    for learner, rank in places.items():
+        for name, values in (
+            (f"recall@{spec.k}", recall_at(rank, spec.k)),
+            (f"ndcg@{spec.k}", ndcg_at(rank, spec.k)),
+            ("mrr", reciprocal(rank)),
+        ):
+            found += by_slice(name + suffix, SERVED, learner, np.asarray(values, np.float64), new_user)
+    shares = {"unknown_user": new_user, "unknown_item": target[kept] < 0}
+    return found + [
+        Metric(name, SERVED, model.name, "all", float(share.sum()), len(share)) for name, share in shares.items()
+    ]
+
+
+def sample_events(events: Events, positive: np.ndarray, spec: MetricSpec) -> np.ndarray:
+    """Event numbers, in order: the positive events of smallest hash, so the same ones wherever the batch is learned."""
+    chosen = np.flatnonzero(positive)
+    if spec.sample and len(chosen) > spec.sample:
+        order = mix(events.event_hash[chosen].view(np.uint64) ^ np.uint64(spec.seed))
+        chosen = np.sort(chosen[np.argpartition(order, spec.sample)[: spec.sample]])
+    return chosen
+
+
+def _candidates(items: np.ndarray, target: np.ndarray, spec: MetricSpec) -> np.ndarray:
+    """Rows of `popularity` that are ranked against; the true items are always among them."""
+    if len(items) <= spec.max_items:
+        return np.arange(len(items), dtype=np.int32)
+    order = mix(items.view(np.uint64) + np.uint64(spec.seed))
+    sample = np.argpartition(order, spec.max_items)[: spec.max_items]
+    return np.union1d(sample, target[target >= 0]).astype(np.int32)
+
+
+def seen_rows(
+    head: Head, events: Events, sampled: np.ndarray, history_items: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(sample number, popularity row) of every known item a sampled event's user already had, sorted, each once; and
+    bool[samples] whether the event's own item, known or not, is one he already had."""
+    order = np.lexsort((np.arange(len(events)), events.user_key))
+    inverse = np.empty_like(order)
+    inverse[order] = np.arange(len(order))
+    number, keys = earlier_in_batch(order, inverse, events.user_key, events.item_key, sampled)
+    old_number, old_keys = history_items_of(head, events.user_key[sampled], history_items)
+    number, keys = np.concatenate([number, old_number]), np.concatenate([keys, old_keys])
+    repeat = np.zeros(len(sampled), bool)
+    repeat[number[keys == events.item_key[sampled][number]]] = True
+    row = head.lookup(POPULARITY, keys)
+    known = row >= 0
+    pairs = np.unique(number[known] * np.int64(2**32) + row[known])
+    return pairs >> 32, (pairs & np.int64(2**32 - 1)).astype(np.int32), repeat
+
+
+def history_items_of(head: Head, users: np.ndarray, history_items: int) -> tuple[np.ndarray, np.ndarray]:
+    """(number of the user in `users`, item key) of everything in their histories, archive included."""
+    rows, _ = head.gather(HISTORY, users)
+    who, place = np.nonzero(np.arange(rows.links.shape[1]) < rows.filled[:, None])
+    numbers, keys = [who], [rows.links[who, place]]
+    ring = ring_of(history_items)
+    chunks = np.minimum((rows.count - rows.filled) // CHUNK, ring)
+    owner = np.repeat(np.arange(len(users)), chunks)
+    slot = np.arange(len(owner)) - np.repeat(np.cumsum(chunks) - chunks, chunks)
+    if len(owner):
+        archive, found = head.gather(HISTORY_ARCHIVE, archive_keys(users[owner], slot))
+        numbers.append(np.repeat(owner[found], CHUNK))
+        keys.append(archive.links[found, 1:].ravel())
+    return np.concatenate(numbers), np.concatenate(keys)
+
+
+def _exclusions(number: np.ndarray, row: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(offsets int64[m + 1], rows) of the kept samples' seen items."""
+    chosen = np.isin(number, kept)
+    counts = np.bincount(np.searchsorted(kept, number[chosen]), minlength=len(kept))
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), row[chosen]
+
+
+def _ranks(
+    head: Head, model: Model, users: np.ndarray, candidates: np.ndarray, target: np.ndarray,
+    seen: tuple[np.ndarray, np.ndarray], spec: MetricSpec,
+) -> dict[str, np.ndarray]:
+    """Ranks int32[m] by the model and by popularity; 0 for an item the snapshot does not know."""
+    table = head.tables[POPULARITY]
+    local = np.full(len(table), -1, np.int32)
+    local[candidates] = np.arange(len(candidates), dtype=np.int32)
+    target = np.where(target >= 0, local[target], -1).astype(np.int32)
+    offsets, seen_row = _localized(seen, local)
+    log_count = np.empty(len(candidates), np.float32)
+    log_popularity(
+        head.values(POPULARITY)[candidates], table.column("last_at")[candidates], head.clock, spec.half_life,
+        POPULARITY_FLOOR, log_count,
+    )
+    keys = table.keys[candidates]
+    item_row = head.item_rows()[candidates]
+    vectors, bias = model.item_matrix({ITEM: _rows_or_zero(head.values(ITEM), item_row)})
+    user_row = head.lookup(USER, users)
+    known = user_row >= 0
+    queries = model.queries({USER: _rows_or_zero(head.values(USER), user_row)}, {USER: known})
+    bias = (bias + np.float32(model.popularity_weight) * log_count).astype(np.float32)
+    return {
+        model.name: ranks(queries, vectors, bias, keys, target, offsets, seen_row),
+        "popularity": ranks_shared(log_count, keys, target, offsets, seen_row),
+    }
+
+
+def _localized(seen: tuple[np.ndarray, np.ndarray], local: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The exclusions in candidate numbers, those that are no candidates dropped."""
+    offsets, row = seen
+    mapped = local[row]
+    kept = mapped >= 0
+    before = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
+    return before[offsets], mapped[kept]
+
+
+def _rows_or_zero(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    if not len(values):
+        return np.zeros((len(rows), values.shape[1]), np.float32)
+    taken = values[np.where(rows >= 0, rows, 0)]
+    taken[rows < 0] = 0.0
+    return np.asarray(taken)

@@ -1,0 +1,54 @@
+"""What one micro-batch has to say for itself: the record that pipelines hand to whoever watches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The sum `total` of a metric over `events` events; a mean is total / events, an RMSE sqrt(total / events).
+
+    `scoring` is `served` (weights of the snapshot before the micro-batch) or `sequential` (just before the event was
+    learned); `learner` the model's name or `popularity`; `slice` is `all`, `new_user` or `known_user`.
+    """
+
+    metric: str
+    scoring: str
+    learner: str
+    slice: str
+    total: float
+    events: int
+
+    @property
+    def mean(self) -> float:
+        """total / events, NaN without events; squared errors come back as their root (RMSE)."""
+        if not self.events:
+            return float("nan")
+        mean = self.total / self.events
+        return mean**0.5 if self.metric == "rmse" else mean
+
+
+@dataclass(frozen=True)
+class BatchReport:
+    """One committed micro-batch. Counts add up: read = accepted + quarantined + duplicate + late."""
+
+    version: int
+    kind: str
+    batch_id: int
+    read: int
+    accepted: int
+    quarantined: int
+    duplicate: int
+    late: int
+    seconds: float
+    lag_seconds: float
+    users: int
+    items: int
+    metrics: Sequence[Metric] = ()
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)
+    note: str = ""
+
+
+Listener = Callable[[BatchReport], None]

@@ -1,0 +1,184 @@
+"""The tables of a model: the one place where a table or a column gets its name, type and meaning.
+
+Types are Spark SQL DDL. `docs/tables.md` is generated from this file. Times are UTC with microseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MAIN = "main"  # the branch a model starts on
+
+# Names of the blocks every model has beside its own.
+POPULARITY = "popularity"
+HISTORY = "history"
+HISTORY_ARCHIVE = "history_archive"
+WINDOW = "window"
+
+# What became of an event that was read: the four add up to `read` (promise 4).
+ACCEPTED, QUARANTINED, DUPLICATE, LATE = "accepted", "quarantined", "duplicate", "late"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name, Spark SQL type and the comment that stands in the table."""
+
+    name: str
+    type: str
+    comment: str
+    required: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """One Delta table: its name, what one row is, its columns."""
+
+    name: str
+    row: str
+    columns: tuple[Column, ...]
+
+    @property
+    def names(self) -> list[str]:
+        return [column.name for column in self.columns]
+
+
+_COMMIT = (
+    Column("branch", "string", "branch the row was written on", True),
+    Column("snapshot_version", "bigint", "version of the snapshot the row belongs to", True),
+    Column("commit_id", "string", "attempt that wrote it; the row exists only if a live snapshot row names it", True),
+)
+
+EVENTS = Table("events", "an accepted event", (
+    Column("event_id", "string", "natural id of the event, or a hash of its content where the source has none", True),
+    Column("revision", "bigint", "0, or higher when the event corrects an earlier one of the same id", True),
+    Column("user_id", "string", "natural id of the user, byte for byte as read", True),
+    Column("item_id", "string", "natural id of the item, byte for byte as read", True),
+    Column("event_type", "string", "what the user did, one of the types known to the settings"),
+    Column("value", "double", "what a value model learns: a rating, a quantity, the value of the type", True),
+    Column("weight", "double", "importance of the event to the learner, 1 by default", True),
+    Column("propensity", "double", "probability with which the item was shown, where logged"),
+    Column("event_at", "timestamp", "when the user did it", True),
+    Column("arrived_at", "timestamp", "when it reached the source: file time, Kafka's time or the logged batch time", True),
+    Column("context", "map<string,string>", "further columns of the event, named by the settings"),
+    Column("source", "string", "file or table it was read from"),
+    Column("position", "bigint", "ordinal of the record in its file, from 0"),
+    *_COMMIT,
+))
+
+QUARANTINE = Table("quarantine", "an event that was read and not learned", (
+    Column("reason", "string", "name of the rule that refused it; `late` when older than the dedup window", True),
+    Column("raw", "string", "the record as read, cut to the settings' length"),
+    Column("source", "string", "file or table it was read from"),
+    Column("position", "bigint", "ordinal of the record in its file, from 0"),
+    Column("arrived_at", "timestamp", "when it reached the source"),
+    *_COMMIT,
+))
+
+IDS = Table("ids", "the natural id behind a key, at first sight", (
+    Column("block", "string", "id space: user or item", True),
+    Column("key", "bigint", "xxhash64 (seed 42) of the natural id", True),
+    Column("natural_id", "string", "the id as the source has it", True),
+    *_COMMIT,
+))
+
+_ROW = (
+    Column("block", "string", "named table of parameters the row belongs to", True),
+    Column("key", "bigint", "id of the row in its block", True),
+    Column("vector", "array<float>", "what was learned"),
+    Column("slots", "array<float>", "state of the optimizer"),
+    Column("links", "array<bigint>", "keys of other rows: a user's recent items, an item's neighbours"),
+    Column("count", "bigint", "number of events that changed the row", True),
+    Column("last_event_at", "timestamp", "event time of the last of them"),
+    Column("deleted", "string", "null, or why the row is no longer part of the state"),
+)
+
+PARAMETERS = Table("parameters", "a row as one snapshot changed it", (*_ROW, *_COMMIT))
+
+PARAMETERS_BASE = Table("parameters_base", "a row of the whole state at one version, compacted", (
+    *_ROW,
+    Column("branch", "string", "branch the row was last changed on", True),
+    Column("snapshot_version", "bigint", "version that last changed the row", True),
+    Column("base_id", "string", "compaction that wrote it; it exists only if a live snapshot row of kind base names it", True),
+))
+
+METRIC = "struct<metric:string,scoring:string,learner:string,slice:string,total:double,events:bigint>"
+
+SNAPSHOTS = Table("snapshots", "a version of the model; appending it is the commit", (
+    Column("version", "bigint", "number of the snapshot, unique in the model", True),
+    Column("branch", "string", "branch it stands on", True),
+    Column("parent", "bigint", "version it was made from; null for the first"),
+    Column("path", "array<struct<branch:string,upto:bigint>>",
+           "branches the state stands on, each up to a version, own branch last", True),
+    Column("kind", "string", "start, learn, refused, base, rollback, skip, ...", True),
+    Column("epoch", "bigint", "grows with every start of a learner; a lower one after a higher one is void", True),
+    Column("run", "string", "id of the process run that made it", True),
+    Column("checkpoint_id", "string", "id of the streaming checkpoint; null when no stream made it"),
+    Column("batch_id", "bigint", "number of the micro-batch in that checkpoint"),
+    Column("fingerprint", "string", "hash of what was read: files with sizes and times, or offsets"),
+    Column("sources", "array<string>", "what was read, in words: one JSON text per file or offset range"),
+    Column("event_clock", "timestamp", "largest accepted event_at so far, capped by arrival"),
+    Column("read_count", "bigint", "events read", True),
+    Column("accepted_count", "bigint", "events accepted", True),
+    Column("quarantined_count", "bigint", "events refused by a rule", True),
+    Column("duplicate_count", "bigint", "events seen before", True),
+    Column("late_count", "bigint", "events older than the dedup window", True),
+    Column("reasons", "map<string,bigint>", "refused events by reason"),
+    Column("row_counts", "map<string,bigint>", "rows of each block in the state"),
+    Column("appended_rows", "map<string,bigint>", "rows this commit appended to each table"),
+    Column("appended_bytes", "map<string,bigint>", "bytes of the files those rows became"),
+    Column("stage_seconds", "map<string,double>", "seconds each stage took"),
+    Column("metrics", f"array<{METRIC}>", "sums of each metric over the events of this micro-batch"),
+    Column("settings", "string", "the full settings as JSON"),
+    Column("code_version", "string", "version of the code that made it", True),
+    Column("digest", "string", "digest of the whole state, 16 hexadecimal digits", True),
+    Column("base_id", "string", "compaction this row of kind base declares whole"),
+    Column("base_version", "bigint", "version whose state that compaction holds"),
+    Column("reason", "string", "why, for kinds that have a reason"),
+    Column("committed_at", "timestamp", "wall clock of the commit, for people; nothing computes with it", True),
+    Column("commit_id", "string", "id of the attempt, new for every attempt", True),
+))
+
+DECISIONS = Table("decisions", "a recorded choice with its reason", (
+    Column("decision_id", "string", "id of the decision", True),
+    Column("kind", "string", "publish, hold, roll back, retrain, reset, skip, refuse, adopt, maintain", True),
+    Column("version", "bigint", "version it is about"),
+    Column("from_version", "bigint", "version that stood before"),
+    Column("reason", "string", "why", True),
+    Column("evidence", "string", "numbers it rests on, as JSON"),
+    Column("actor", "string", "who or what chose", True),
+    Column("decided_at", "timestamp", "when", True),
+    *_COMMIT,
+))
+
+REQUESTS = Table("requests", "what a person or another process asks of the learner", (
+    Column("request_id", "string", "id of the request", True),
+    Column("kind", "string", "publish, roll back, promote, skip, ...", True),
+    Column("arguments", "string", "arguments as JSON"),
+    Column("reason", "string", "why"),
+    Column("actor", "string", "who asks", True),
+    Column("requested_at", "timestamp", "when", True),
+))
+
+RECOMMENDATIONS = Table("recommendations", "one place of a list", (
+    Column("list_id", "string", "id of the list: one user, one run", True),
+    Column("user_id", "string", "natural id of the user", True),
+    Column("rank", "int", "place in the list, from 1", True),
+    Column("item_id", "string", "natural id of the item", True),
+    Column("score", "double", "what the item was ranked by", True),
+    Column("reason", "string", "what the list rests on: model, or popularity for an unknown user", True),
+    Column("propensity", "double", "probability with which the item got its place; 1 without exploration"),
+    Column("snapshot_version", "bigint", "version of the model that made it", True),
+    Column("made_at", "timestamp", "when", True),
+))
+
+ITEMS = Table("items", "side information of an item, written by the user of the system", (
+    Column("item_id", "string", "natural id of the item", True),
+    Column("title", "string", "what a person reads"),
+    Column("category", "string", "group the item belongs to"),
+    Column("attributes", "map<string,string>", "further attributes"),
+))
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (EVENTS, QUARANTINE, IDS, PARAMETERS, PARAMETERS_BASE, SNAPSHOTS, DECISIONS, REQUESTS, RECOMMENDATIONS, ITEMS)
+}

@@ -1,0 +1,58 @@
+"""docs/tables.md from schema.py: `python -m freshet.schema_doc > docs/tables.md`."""
+
+from __future__ import annotations
+
+from freshet.schema import TABLES, Table
+
+INTRODUCTION = """# The tables
+
+Every table is a plain Delta table (reader version 1, writer version at most 4) in its own folder under `store.root`, so
+Spark, delta-rs, DuckDB, Polars and Trino read it. Times are UTC. This page is made from `lib/freshet/schema.py`:
+`python -m freshet.schema_doc > docs/tables.md`.
+
+A row with a `commit_id` exists only if a live row of `snapshots` has the same `commit_id`: rows of an attempt that died
+are nobody's. A snapshot row is void when some row has the same or a lower version and a higher epoch (another learner
+took over), or the same version and epoch and a smaller commit id. `freshet sql` shows only what is committed.
+
+## The state at a version, in any engine
+
+The path of a version says which branches it stands on. For a model that was never rolled back and never trimmed by
+maintenance that is `main` alone, with the whole log, and
+the state at version v is the newest committed row of every block and key up to v:
+
+```sql
+select p.* from parameters p
+join snapshots s on s.commit_id = p.commit_id and s.version <= :v
+qualify row_number() over (partition by p.block, p.key order by p.snapshot_version desc) = 1
+```
+
+## The digest of a state
+
+The digest of a row is Spark's `xxhash64` of its columns in this order; the digest of a state is the XOR over its rows:
+
+```sql
+select lpad(lower(hex(bit_xor(xxhash64(block, key, vector, slots, links, count, last_event_at)))), 16, '0')
+from parameters -- the view of `freshet sql`: the state, deleted rows left out
+```
+
+The hash is XXH64 chained from column to column: it starts with seed 42, each value is hashed with the result so far as
+its seed, an array value by value, a float by its bits (-0.0 as 0), a time as its microseconds, and null changes nothing.
+"""
+
+
+def markdown() -> str:
+    """The whole page."""
+    return INTRODUCTION + "".join(section(table) for table in TABLES.values())
+
+
+def section(table: Table) -> str:
+    """One table as a heading, a sentence and a table of columns."""
+    lines = [f"\n## {table.name}\n", f"One row is {table.row}.\n", "| column | type | meaning |", "|---|---|---|"]
+    for column in table.columns:
+        kind = column.type.replace("|", "\\|") + ("" if column.required else ", may be null")
+        lines.append(f"| `{column.name}` | {kind} | {column.comment} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

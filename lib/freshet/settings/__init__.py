@@ -1,0 +1,26 @@
+"""Settings: one frozen, typed model, made once at the border from files, environment and flags."""
+
+from __future__ import annotations
+
+from freshet.settings.layers import Flag, Origins, default_text, load
+from freshet.settings.learning import (
+    GuardSettings,
+    HistorySettings,
+    MetricsSettings,
+    ModelSettings,
+    OptimizerSettings,
+    PopularitySettings,
+    WindowSettings,
+)
+from freshet.settings.model import Settings
+from freshet.settings.problems import Problem
+from freshet.settings.reading import CleanSettings, ColumnSettings, CsvSettings, SourceSettings
+from freshet.settings.running import DemoSettings, SparkSettings, StoreSettings, StreamSettings
+from freshet.settings.show import lines
+
+__all__ = [
+    "CleanSettings", "ColumnSettings", "CsvSettings", "DemoSettings", "Flag", "GuardSettings", "HistorySettings",
+    "MetricsSettings", "ModelSettings", "OptimizerSettings", "Origins", "PopularitySettings", "Problem", "Settings",
+    "SourceSettings", "SparkSettings", "StoreSettings", "StreamSettings", "WindowSettings", "default_text", "lines",
+    "load",
+]

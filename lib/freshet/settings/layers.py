@@ -1,0 +1,267 @@
+"""Settings come in layers, the later one wins: default.yaml, --config files, the environment, flags.
+
+Nothing is accepted piecemeal: every layer is read, every value checked, and all problems are refused together.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from freshet.settings.document import Given, Word, read
+from freshet.settings.model import Settings
+from freshet.settings.names import Place, every, find, nearest, nearest_choice
+from freshet.settings.problems import Problem, refuse
+from freshet.settings.secrets import REDACTED, is_secret, redacted
+from freshet.settings.wanted import wanted
+
+DEFAULTS = "default.yaml"
+PREFIX = "FRESHET_"
+
+Origins = Mapping[str, str]
+"""Dotted key -> where its value was given: file:line, the variable or the flag."""
+
+Flag = tuple[str, str, str]
+"""(flag as people write it, dotted key, value as text) of a command line option that stands for a setting."""
+
+
+def load(
+    configs: Sequence[str | Path] = (),
+    env: Mapping[str, str] | None = None,
+    sets: Sequence[str] = (),
+    *,
+    flags: Sequence[Flag] = (),
+    required: Sequence[str] = (),
+) -> tuple[Settings, Origins]:
+    """The settings of these layers and where each value came from, or SettingsError with every problem there is.
+
+    `configs` are YAML files, `env` the environment (FRESHET_A__B), `sets` texts `a.b=value`. `required` names settings
+    that must not be null.
+    """
+    problems: list[Problem] = []
+    given: list[Given] = []
+    for values, wrong in (
+        _defaults(), *(_file(path) for path in configs), _environment(env or {}), _flags(sets, flags),
+    ):
+        given += values
+        problems += wrong
+    layers = _Layers(problems)
+    for value in given:
+        layers.put(value)
+    settings = layers.settings()
+    if settings is not None:
+        problems += [_missing(key) for key in required if _value(settings, key) is None]
+    else:
+        problems += [_missing(key) for key in required if layers.values.get(tuple(key.split("."))) is None]
+    refuse(problems)
+    assert settings is not None
+    return settings, layers.origins
+
+
+def default_text() -> str:
+    """The packaged default.yaml."""
+    return resources.files("freshet.settings").joinpath(DEFAULTS).read_text(encoding="utf-8")
+
+
+def _defaults() -> tuple[list[Given], list[Problem]]:
+    return read(default_text(), lambda line: f"{DEFAULTS}:{line}")
+
+
+def _file(path: str | Path) -> tuple[list[Given], list[Problem]]:
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        return [], [Problem("", f"--config {path}", str(reason), "a readable YAML file")]
+    return read(text, lambda line: f"{path}:{line}")
+
+
+def _environment(env: Mapping[str, str]) -> tuple[list[Given], list[Problem]]:
+    values: list[Given] = []
+    problems: list[Problem] = []
+    for name in sorted(env):
+        if not name.startswith(PREFIX):
+            continue
+        words = name.removeprefix(PREFIX).split("__")
+        if len(words) == 1 and words[0].lower().split("_")[0] not in Settings.model_fields:
+            continue  # FRESHET_DEBUG and the like: not a setting, and not a slip of the pen
+        got, wrong = read(env[name], lambda _line, name=name: name, _lower(words))  # type: ignore[misc]
+        values += got
+        problems += wrong
+    return values, problems
+
+
+def _lower(words: Sequence[str]) -> str:
+    """Dotted key of a variable: lower case, but for the keys of a map, which are taken as written."""
+    for end in range(1, len(words) + 1):
+        place = find(Settings, ".".join(words[:end]).lower())
+        if place is not None and place.is_map:
+            return ".".join([".".join(words[:end]).lower(), *words[end:]])
+    return ".".join(words).lower()
+
+
+def _flags(sets: Sequence[str], flags: Sequence[Flag]) -> tuple[list[Given], list[Problem]]:
+    values: list[Given] = []
+    problems: list[Problem] = []
+    entries = [(f"--set {text.partition('=')[0]}", *text.partition("=")[::2]) for text in sets if "=" in text]
+    problems += [Problem("", f"--set {text}", "no =", "key=value") for text in sets if "=" not in text]
+    for flag, key, text in (*entries, *flags):
+        got, wrong = read(text, lambda _line, flag=flag: flag, key.strip())  # type: ignore[misc]
+        values += got or ([] if wrong else [Given(key.strip(), Word(None, ""), flag)])
+        problems += wrong
+    return values, problems
+
+
+class _Layers:
+    """Values by path, each from the last layer that gave it, and the problems found on the way."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+        self.values: dict[tuple[str, ...], Any] = {}
+        self.where: dict[tuple[str, ...], str] = {}
+        self._files: dict[tuple[tuple[str, ...], str], str] = {}
+
+    def put(self, given: Given) -> None:
+        place = find(Settings, given.key)
+        if place is None:
+            near = nearest(Settings, given.key)
+            self.problems.append(Problem(given.key, given.where, "an unknown setting", "a known one", near))
+            return
+        if place.is_section:
+            if given.value not in (None, Word(None, ""), Word(None, "null"), Word(None, "~")):
+                self._refuse(given, place, "a section of settings")
+            return
+        if place.is_map:
+            self._empty_map(given, place)
+            return
+        if self._twice(given, place):
+            return
+        self.values[place.path] = _converted(given, place)
+        self.where[place.path] = given.where
+
+    def _twice(self, given: Given, place: Place) -> bool:
+        """The same setting once nested and once dotted in one file: no layer, so nobody wins."""
+        file = given.where.rpartition(":")[0]
+        first = self._files.setdefault((place.path, file), given.where) if file else given.where
+        if first == given.where:
+            return False
+        self._refuse(given, place, f"each setting once (first at {first})")
+        return True
+
+    def _empty_map(self, given: Given, place: Place) -> None:
+        if isinstance(given.value, tuple) or (isinstance(given.value, Word) and given.value.value is not None):
+            self._refuse(given, place, "a map (key: value)")
+            return
+        for path in [path for path in self.values if path[: len(place.path)] == place.path]:
+            del self.values[path], self.where[path]
+        self.where[place.path] = given.where
+
+    def _refuse(self, given: Given, place: Place, what: str) -> None:
+        self.problems.append(Problem(given.key, given.where, _shown(_converted(given, place), place.path), what))
+
+    def settings(self) -> Settings | None:
+        """The settings, or None and every problem of a value noted.
+
+        What is refused is taken out and the rest is checked again, so that settings which do not go together are
+        found beside settings which are wrong by themselves.
+        """
+        refused: set[tuple[str, ...]] = set()
+        left = dict(self.values)
+        while True:
+            try:
+                settings = Settings.model_validate(_tree(left))
+            except ValidationError as error:
+                found = {self._note(detail, refused) for detail in error.errors(include_url=False)}
+                if found <= refused:
+                    return None
+                refused |= found
+                left = {path: value for path, value in self.values.items() if not _under(path, refused)}
+            else:
+                return None if refused else settings
+
+    def _note(self, detail: ErrorDetails, refused: set[tuple[str, ...]]) -> tuple[str, ...]:
+        """Note the problem behind an error of pydantic and return the path to leave out."""
+        path = tuple(str(part) for part in detail["loc"] if part != "[key]")
+        names = detail.get("ctx", {}).get("settings", ())
+        keys = [(*path, *name.split(".")) for name in names] or [path]
+        if any(_under(key, refused) for key in keys):  # compared with a default that nobody chose
+            return path
+        where = ", ".join(dict.fromkeys(self._origin(key) for key in keys))
+        values = [detail["input"]] if keys == [path] else [self._current(key) for key in keys]
+        given = "; ".join(_shown(value, key) for value, key in zip(values, keys, strict=True))
+        near = nearest_choice(Settings, path, detail["input"])
+        self.problems.append(Problem(".".join(keys[0]), where, given, wanted(detail), near))
+        return path
+
+    def _current(self, path: tuple[str, ...]) -> Any:
+        inside = {key[-1]: value for key, value in self.values.items() if key[:-1] == path}
+        return self.values.get(path, inside)
+
+    def _origin(self, path: tuple[str, ...]) -> str:
+        """Where the value was given: an item of a list where the list is, a map where its last key is."""
+        inside = [where for key, where in self.where.items() if key[:-1] == path]
+        if inside:
+            return inside[-1]
+        for end in range(len(path), 0, -1):
+            if path[:end] in self.where:
+                return self.where[path[:end]]
+        return DEFAULTS
+
+    @property
+    def origins(self) -> Origins:
+        """Origin of every setting and of every key of a map."""
+        known = {".".join(path): where for path, where in self.where.items()}
+        return {".".join(place.path): known.get(".".join(place.path), DEFAULTS) for place in every(Settings)} | known
+
+
+def _tree(values: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for path, value in values.items():
+        section = tree
+        for name in path[:-1]:
+            section = section.setdefault(name, {})
+        section[path[-1]] = value
+    return tree
+
+
+def _under(path: tuple[str, ...], refused: set[tuple[str, ...]]) -> bool:
+    return any(path[:end] in refused for end in range(1, len(path) + 1))
+
+
+def _converted(given: Given, place: Place) -> Any:
+    """The value as its place wants it: text stays as written, except for an unquoted null."""
+    if isinstance(given.value, tuple):
+        return tuple(_text_or_value(word, place) for word in given.value)
+    return {} if given.value is None else _text_or_value(given.value, place)
+
+
+def _text_or_value(word: Word, place: Place) -> Any:
+    keep = place.wants_text and word.plain is not None and word.value is not None
+    return word.plain if keep else word.value
+
+
+def _shown(value: Any, path: tuple[str, ...]) -> str:
+    if is_secret(path):
+        return REDACTED
+    try:
+        return json.dumps(redacted(value, path), ensure_ascii=False, default=str)
+    except ValueError:
+        return str(value)
+
+
+def _value(settings: Settings, key: str) -> Any:
+    value: Any = settings
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def _missing(key: str) -> Problem:
+    variable = PREFIX + key.replace(".", "__").upper()
+    return Problem(key, "", "nothing", f"a value: --set {key}=..., {variable}=..., or a --config file")

@@ -1,0 +1,78 @@
+"""Settings of what is learned: the model, what is remembered beside it, guards and measures."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from freshet.settings.fields import Count, CountOrNone, DurationOrNever, NotNegative, Positive, Section, Share
+
+Factors = Annotated[int, Field(ge=1, le=4096)]
+Shards = Annotated[int, Field(ge=1, le=1024)]
+Decay = Annotated[float, Field(gt=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class OptimizerSettings(Section):
+    """How a gradient becomes a step; None takes what the model recommends with this optimizer."""
+
+    name: Literal["auto", "sgd", "adagrad", "rms"] = "auto"
+    learning_rate: Positive | None = None
+    bias_rate: Positive | None = None
+    accumulator: Literal["row", "coordinate"] = "row"
+    decay: Decay = 0.99
+    epsilon: Positive = 1e-6
+
+
+class ModelSettings(Section):
+    """What is learned, and in how many shards and rounds."""
+
+    name: Literal["bpr", "mf"] = "bpr"
+    factors: Factors = 16
+    shards: Shards = 8
+    round_events: Count = 50_000
+    seed: Seed = 1
+    merge: Literal["contraction", "sum", "average"] = "contraction"
+    init_scale: NotNegative | None = None
+    l2: NotNegative = 0.0
+    bias_l2: NotNegative = 0.0
+    max_norm: Positive = 10.0
+    positive_from: float | None = None
+    negatives: Count = 1
+    negative_draw: Literal["recent", "uniform", "popularity"] = "recent"
+    negative_tries: Count = 4
+    popularity_weight: NotNegative = 1.0
+    optimizer: OptimizerSettings = OptimizerSettings()
+
+
+class PopularitySettings(Section):
+    """The decayed counts that are learned beside every model."""
+
+    half_life: DurationOrNever = 604800.0
+
+
+class HistorySettings(Section):
+    """Each user's recent items."""
+
+    items: Annotated[int, Field(ge=32)] = 1000
+
+
+class WindowSettings(Section):
+    """The items of the most recent events, from which negatives are drawn."""
+
+    events: Annotated[int, Field(ge=32)] = 20_000
+
+
+class GuardSettings(Section):
+    """When learned rows are refused."""
+
+    max_capped_share: Share = 0.5
+
+
+class MetricsSettings(Section):
+    """What is measured before learning."""
+
+    sample: CountOrNone = 128
+    k: Count = 10
+    max_items: Count = 100_000

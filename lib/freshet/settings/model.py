@@ -1,0 +1,44 @@
+"""All settings of Freshet, frozen and checked; `freshet.settings.load` makes them, nothing else reads files."""
+
+from __future__ import annotations
+
+import json
+
+from freshet.settings.fields import Section
+from freshet.settings.learning import (
+    GuardSettings,
+    HistorySettings,
+    MetricsSettings,
+    ModelSettings,
+    PopularitySettings,
+    WindowSettings,
+)
+from freshet.settings.reading import CleanSettings, SourceSettings
+from freshet.settings.running import DemoSettings, SparkSettings, StoreSettings, StreamSettings
+from freshet.settings.secrets import redacted
+
+
+class Settings(Section):
+    """Every setting, by section; what each means and why it has its value stands in default.yaml."""
+
+    store: StoreSettings = StoreSettings()
+    source: SourceSettings = SourceSettings()
+    clean: CleanSettings = CleanSettings()
+    model: ModelSettings = ModelSettings()
+    popularity: PopularitySettings = PopularitySettings()
+    history: HistorySettings = HistorySettings()
+    window: WindowSettings = WindowSettings()
+    guard: GuardSettings = GuardSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    stream: StreamSettings = StreamSettings()
+    spark: SparkSettings = SparkSettings()
+    demo: DemoSettings = DemoSettings()
+
+    def to_json(self) -> str:
+        """The settings as they stand in a snapshot row: keys sorted, durations in seconds, secrets redacted."""
+        return json.dumps(redacted(self.model_dump(mode="json")), sort_keys=True, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Settings:
+        """The settings of a snapshot row, but for what was redacted."""
+        return cls.model_validate_json(text)

@@ -1,0 +1,58 @@
+"""Settings of how Freshet runs: tables, stream, Spark, demo."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from freshet.settings.fields import Count, CountOrNone, Duration, Section, Share, Text
+
+Memory = Annotated[str, Field(pattern=r"^[1-9][0-9]*[kmgt]$")]
+
+
+class StoreSettings(Section):
+    """Where the model's tables are and how long their log is kept."""
+
+    root: Text = "freshet-data/model"
+    checkpoint: Text | None = None
+    log_checkpoint_interval: Count = 50
+    log_retention: Duration = 2592000.0
+
+    @property
+    def checkpoint_path(self) -> str:
+        """Folder of the streaming checkpoint: as set, else `_checkpoint` under the root."""
+        return self.checkpoint or f"{self.root.rstrip('/')}/_checkpoint"
+
+
+class StreamSettings(Section):
+    """When a micro-batch starts, and where its shards learn."""
+
+    trigger: Duration = 1.0
+    placement: Literal["auto", "driver", "executors"] = "auto"
+    executor_min_events: Count = 1_000_000
+
+
+class SparkSettings(Section):
+    """The Spark session; `conf` goes to the builder as it is."""
+
+    _place: ClassVar[tuple[str, ...]] = ("spark",)
+
+    master: Text = "local[*]"
+    app_name: Text = "freshet"
+    driver_memory: Memory = "4g"
+    conf: Mapping[str, str] = {}
+
+
+class DemoSettings(Section):
+    """The event generator of `freshet demo`."""
+
+    out: Text = "freshet-demo"
+    users: Count = 2000
+    items: Count = 500
+    events: Count = 120_000
+    events_per_second: Count = 2000
+    dirt: Share = 0.01
+    drift_at: Share = 0.5
+    seed: CountOrNone = 7

@@ -1,0 +1,236 @@
+"""The commit protocol, points 1, 2 and 5: parts first, at the same time; then ONE snapshot row, which is the commit.
+
+    attempt = writer.begin()
+    snapshot = writer.commit(attempt, {"parameters": rows, "events": events}, {"digest": digest, ...})
+
+`commit` returns when the row stands and the table of snapshots moved by this row alone. It raises StoreFailed when an
+append failed (nothing was committed: begin again), Fenced when a learner with a higher epoch has taken over (the head
+must not take the changes). Every error of a part leaves rows that no snapshot row names; maintenance removes them.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import wait
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from freshet import __version__
+from freshet.errors import Fenced, FreshetError, StoreFailed
+from freshet.failpoint import failpoint
+from freshet.schema import MAIN, SNAPSHOTS, TABLES
+from freshet.store.snapshots import BASE, MAINTAIN, ROLLBACK, START, History, Snapshot, to_record
+from freshet.store.tables import Appended, Tables
+
+EMPTY_DIGEST = "0" * 16
+_KEEP_STATE = (BASE, MAINTAIN)  # kinds that may come between the begin and the commit of an attempt
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try to commit: its id (the epoch in 8 hexadecimal digits, then chance), version, branch and parent."""
+
+    commit_id: str
+    version: int
+    branch: str
+    parent: int | None
+
+
+def new_commit_id(epoch: int) -> str:
+    """An id that no attempt had before. The epoch stands in it, so that maintenance can tell rows of an epoch that is
+    over from rows of an attempt in flight."""
+    return f"{epoch:08x}-{secrets.token_hex(8)}"
+
+
+def epoch_of(commit_id: str) -> int:
+    """The epoch of an attempt, from its id."""
+    return int(commit_id.partition("-")[0], 16)
+
+
+class Writer:
+    """The one that commits to a model: holds an epoch, keeps the history up to date. Calls from several threads take
+    turns."""
+
+    def __init__(
+        self, tables: Tables, history: History, *, epoch: int, run: str, settings: str | None = None, line: str = MAIN
+    ) -> None:
+        self.tables, self.history = tables, history
+        self.epoch, self.run = epoch, run
+        self.line = line
+        self.maintaining = threading.RLock()  # one maintenance at a time
+        self._settings = settings
+        self._lock = threading.RLock()
+        self._uncertain = False  # an error came after something may have been committed: look before the next attempt
+
+    @classmethod
+    def start(
+        cls, tables: Tables, history: History, *, run: str, settings: str | None = None, head_digest: str | None = None,
+        line: str = MAIN, reason: str | None = None,
+    ) -> Writer:
+        """Begin a new epoch with a row of kind `start`: version 0 and branch `line` for a new model, else the line's
+        newest version + 1 with the same digest.
+
+        Raises FreshetError when `head_digest` is not the digest of the newest version, Fenced when another learner
+        started at the same moment and stands.
+        """
+        newest = history.newest(line)
+        before = EMPTY_DIGEST if newest is None else newest.digest
+        if head_digest not in (None, before):
+            raise FreshetError(
+                f"The head has digest {head_digest} where version {newest.version if newest else None} has {before}.",
+                remedy="Load the head again before the start.", found=head_digest, wanted=before,
+            )
+        writer = cls(tables, history, epoch=max(history.epoch, 0) + 1, run=run, settings=settings, line=line)
+        row = writer.commit(writer.begin(), {}, {"kind": START, "reason": reason})
+        rival = next((one for one in history.rows if one.epoch == row.epoch and one.commit_id != row.commit_id), None)
+        if rival is not None:
+            # Who came second sees the other here; whose commit_id is smaller must not matter, the other may be learning.
+            raise _fenced(writer, rival, row.version)
+        return writer
+
+    def begin(self) -> Attempt:
+        """A new attempt at the next version, on the branch the line stands on."""
+        if self._uncertain:
+            self.history.replace(History.load(self.tables))
+            self._uncertain = False
+        newest = self.history.newest(self.line)
+        branch = self.line if newest is None else newest.branch
+        parent = None if newest is None else newest.version
+        return Attempt(new_commit_id(self.epoch), self.history.next_version(), branch, parent)
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """While open, commits from other threads wait."""
+        with self._lock:
+            yield
+
+    def rollback(self, version: int, reason: str, parts: Mapping[str, pa.Table] | None = None) -> Snapshot:
+        """Go on from an older version on a new branch `line@N`: the versions between stay readable and are not part of
+        it. Raises StateDamaged when there is no such version."""
+        with self._lock:
+            number = self.history.next_version()
+            branch = f"{self.line}@{number}"
+            path = (*self.history.path_of(version), (branch, None))
+            old = self.history.get(version)
+            assert old is not None
+            fields = {
+                "kind": ROLLBACK, "reason": reason, "path": path, "digest": old.digest, "row_counts": old.row_counts,
+                "event_clock": old.event_clock,
+            }
+            return self.commit(Attempt(new_commit_id(self.epoch), number, branch, version), parts or {}, fields)
+
+    def commit(self, attempt: Attempt, parts: Mapping[str, pa.Table], fields: Mapping[str, Any]) -> Snapshot:
+        """Append the parts and then the snapshot row; see the module for what it promises.
+
+        `parts`: rows by table name, without the columns branch, snapshot_version and commit_id; empty ones are left
+        out. `fields`: columns of the snapshot row; digest, row_counts and event_clock are the parent's where not given.
+        """
+        with self._lock:
+            attempt = self._current(attempt)
+            start = time.perf_counter()
+            appended = self._append_parts(attempt, {name: rows for name, rows in parts.items() if rows.num_rows})
+            seconds = {f"append_{name}": one.seconds for name, one in appended.items()}
+            seconds["append"] = time.perf_counter() - start
+            row = self._row(attempt, dict(fields), appended, seconds)
+            self._uncertain = True
+            failpoint("before_snapshot_row", row.version)
+            table_version = self._append_row(row)
+            failpoint("after_snapshot_row", row.version)
+            self._stand_or_fall(row, table_version)
+            self._uncertain = False
+            return row
+
+    def _current(self, attempt: Attempt) -> Attempt:
+        """The attempt at the number that is free now: a base may have been committed since it began."""
+        if epoch_of(attempt.commit_id) != self.epoch or self.history.is_live(attempt.commit_id):
+            raise FreshetError("An attempt is committed once, by the writer that began it.", commit_id=attempt.commit_id)
+        between = [row for row in self.history.live() if row.version >= attempt.version]
+        if not all(row.kind in _KEEP_STATE and row.branch == attempt.branch for row in between):
+            raise FreshetError(
+                f"Version {attempt.version} was committed since this attempt began.", remedy="Begin again.",
+                version=attempt.version, newest=self.history.next_version() - 1,
+            )
+        if not between:
+            return attempt
+        return replace(attempt, version=self.history.next_version(), parent=between[-1].version)
+
+    def _append_parts(self, attempt: Attempt, parts: Mapping[str, pa.Table]) -> dict[str, Appended]:
+        """All at the same time; when one fails the others are waited for, so that nothing is written after the error."""
+        if not parts:
+            return {}
+        with self.tables.in_parallel(len(parts)) as pool:
+            running = {name: pool.submit(self._append_part, attempt, name, rows) for name, rows in parts.items()}
+            wait(running.values())
+        return {name: future.result() for name, future in running.items()}
+
+    def _append_part(self, attempt: Attempt, name: str, rows: pa.Table) -> Appended:
+        failpoint(f"before_{name}", attempt.version)
+        appended = self.tables.append(name, stamped(name, rows, attempt), note=attempt.commit_id)
+        failpoint(f"after_{name}", attempt.version)
+        return appended
+
+    def _row(
+        self, attempt: Attempt, fields: dict[str, Any], appended: Mapping[str, Appended], seconds: Mapping[str, float]
+    ) -> Snapshot:
+        parent = None if attempt.parent is None else self.history.get(attempt.parent)
+        if parent is not None:
+            inherited = {name: getattr(parent, name) for name in ("digest", "row_counts", "event_clock", "path")}
+            fields = {**inherited, **fields}
+        elif "path" not in fields:
+            fields["path"] = ((attempt.branch, None),)
+        rows = {**fields.pop("appended_rows", {}), **{name: one.rows for name, one in appended.items()}}
+        fields["stage_seconds"] = {**fields.get("stage_seconds", {}), **seconds}
+        fields.setdefault("settings", self._settings)
+        return Snapshot(
+            version=attempt.version, commit_id=attempt.commit_id, branch=attempt.branch, parent=attempt.parent,
+            epoch=self.epoch, run=self.run, code_version=__version__, committed_at=time.time_ns() // 1000,
+            appended_rows=rows,
+            appended_bytes={name: one.bytes for name, one in appended.items()}, **fields,
+        )
+
+    def _append_row(self, row: Snapshot) -> int:
+        """Append the one row that commits; the Delta version it became."""
+        table = pa.Table.from_pylist([to_record(row)], schema=self.tables.arrow_schema(SNAPSHOTS.name))
+        try:
+            return self.tables.append(SNAPSHOTS.name, table, note=row.commit_id).version
+        except StoreFailed:
+            # The answer may have been lost on its way while the row landed: the log knows.
+            entry = self.tables.find_commit(SNAPSHOTS.name, row.commit_id, look=True)
+            if entry is None:
+                raise
+            return entry.version
+
+    def _stand_or_fall(self, row: Snapshot, table_version: int) -> None:
+        """The head may take the changes only if this row stands; the rows are read again unless it came alone."""
+        if table_version == self.history.table_version + 1:
+            self.history.add(row)
+            self.history.table_version = table_version
+        else:
+            self.history.replace(History.load(self.tables))
+        stands = self.history.get(row.version)
+        if stands is None or stands.commit_id != row.commit_id or self.history.epoch != self.epoch:
+            raise _fenced(self, max(self.history.rows, key=lambda one: (one.epoch, one.version)), row.version)
+
+
+def _fenced(writer: Writer, winner: Snapshot, version: int) -> Fenced:
+    return Fenced(
+        f"Run {winner.run} has taken this model over with epoch {winner.epoch} (version {winner.version}); this is run "
+        f"{writer.run} with epoch {writer.epoch}.",
+        remedy="This learner must end. Leave one learner per model; start again when the other has ended.",
+        epoch=writer.epoch, winner=winner.run, winner_epoch=winner.epoch, version=version,
+    )  # fmt: skip
+
+
+def stamped(name: str, rows: pa.Table, attempt: Attempt) -> pa.Table:
+    """The rows with the columns that say which commit they belong to."""
+    values = {"branch": attempt.branch, "snapshot_version": attempt.version, "commit_id": attempt.commit_id}
+    for column in TABLES[name].names:
+        if column in values:
+            rows = rows.append_column(column, pa.repeat(pa.scalar(values[column]), rows.num_rows))
+    return rows

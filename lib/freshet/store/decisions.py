@@ -1,0 +1,67 @@
+"""Decisions and requests as rows: what was chosen and why, and what is asked of the learner."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from freshet.schema import DECISIONS, REQUESTS
+from freshet.store.parameters import committed
+from freshet.store.snapshots import History
+from freshet.store.tables import Tables
+
+_TIME = pa.timestamp("us", tz="UTC")
+DECISION = pa.schema([
+    ("decision_id", pa.string()), ("kind", pa.string()), ("version", pa.int64()), ("from_version", pa.int64()),
+    ("reason", pa.string()), ("evidence", pa.string()), ("actor", pa.string()), ("decided_at", _TIME),
+])  # fmt: skip
+# A decision that answers a request names it in its evidence under this key: answered requests are known by that.
+REQUEST_ID = "request_id"
+
+
+def decision_row(
+    kind: str, version: int | None, reason: str, evidence: Mapping[str, Any] | None = None, actor: str = "freshet",
+    from_version: int | None = None,
+) -> pa.Table:
+    """One row of `decisions`, to be committed as a part beside the snapshot row it belongs to."""
+    record = {
+        "decision_id": secrets.token_hex(8), "kind": kind, "version": version, "from_version": from_version,
+        "reason": reason, "evidence": json.dumps(dict(evidence or {}), sort_keys=True, allow_nan=False),
+        "actor": actor, "decided_at": time.time_ns() // 1000,
+    }
+    return pa.Table.from_pylist([record], schema=DECISION)
+
+
+def request(tables: Tables, kind: str, arguments: Mapping[str, Any], actor: str, reason: str | None = None) -> str:
+    """Append a request for the learner to find between two micro-batches; the id of the request.
+
+    On local disk only the process that holds the model's lock may append (two Java processes can lose a Delta commit
+    there): with no learner running the command takes the lock.
+    """
+    request_id = secrets.token_hex(8)
+    record = {
+        "request_id": request_id, "kind": kind, "arguments": json.dumps(dict(arguments), sort_keys=True),
+        "reason": reason, "actor": actor, "requested_at": time.time_ns() // 1000,
+    }
+    schema = tables.arrow_schema(REQUESTS.name)
+    tables.append(REQUESTS.name, pa.Table.from_pylist([record], schema=schema), note=request_id)
+    return request_id
+
+
+def open_requests(tables: Tables, history: History) -> pa.Table:
+    """The requests no committed decision has answered, oldest first."""
+    answered = decisions(tables, history).select(F.get_json_object("evidence", f"$.{REQUEST_ID}").alias(REQUEST_ID))
+    waiting = tables.read(REQUESTS.name).join(answered.where("request_id is not null"), on=REQUEST_ID, how="left_anti")
+    return tables.collect(REQUESTS.name, waiting.orderBy("requested_at", REQUEST_ID))
+
+
+def decisions(tables: Tables, history: History) -> DataFrame:
+    """The committed rows of `decisions`."""
+    return committed(tables, DECISIONS.name, history.live())

@@ -1,0 +1,108 @@
+"""Accepted events and ids read back: for a replay, for the dedup window and the known ids of a start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from freshet.errors import StateDamaged
+from freshet.schema import EVENTS, IDS
+from freshet.store.parameters import committed
+from freshet.store.snapshots import History, Snapshot
+from freshet.store.tables import Tables
+
+CHUNK_EVENTS = 500_000
+_CHECK_SEED = 7
+_COMMIT = ("branch", "snapshot_version", "commit_id")
+
+
+def _keys() -> dict[str, Column]:
+    """What cleaning computes from the texts of an event; the same expressions, so the same numbers."""
+    return {
+        "user_key": F.xxhash64("user_id"),
+        "item_key": F.xxhash64("item_id"),
+        "user_check": _check("user_id"),
+        "item_check": _check("item_id"),
+        "event_hash": F.xxhash64("event_id"),
+        "dedup_key": F.xxhash64("event_id", "revision"),
+    }
+
+
+def _check(column: str) -> Column:
+    """A second hash of a natural id: two ids with one key differ in it."""
+    return F.xxhash64(F.lit(_CHECK_SEED), F.col(column))
+
+
+def dedup_keys(tables: Tables, history: History, version: int, oldest: int) -> pa.Table:
+    """dedup_key and event_at of the events learned on the path of `version` with event_at >= `oldest` (µs since 1970)."""
+    commits = [commit for commit in history.commits(version) if commit.accepted_count]
+    if not commits:
+        return pa.table({"dedup_key": pa.array([], pa.int64()), "event_at": pa.array([], pa.timestamp("us", tz="UTC"))})
+    events = committed(tables, EVENTS.name, commits).where(F.col("event_at") >= F.timestamp_micros(F.lit(int(oldest))))
+    return tables.collect(EVENTS.name, events.select(_keys()["dedup_key"].alias("dedup_key"), "event_at"), version)
+
+
+def natural_ids(tables: Tables, history: History, version: int) -> DataFrame:
+    """block, key, natural_id of every id met on the path of `version`."""
+    return committed(tables, IDS.name, _with_ids(history, version)).select("block", "key", "natural_id")
+
+
+def id_checks(tables: Tables, history: History, version: int) -> pa.Table:
+    """block, key and check (a second hash of the natural id) of every id met on the path of `version`."""
+    if not _with_ids(history, version):
+        return pa.table({"block": pa.array([], pa.string()), "key": pa.array([], pa.int64()), "check": pa.array([], pa.int64())})
+    return tables.collect(
+        IDS.name, natural_ids(tables, history, version).select("block", "key", _check("natural_id").alias("check")), version
+    )
+
+
+def _with_ids(history: History, version: int) -> list[Snapshot]:
+    return [commit for commit in history.commits(version) if commit.appended_rows.get(IDS.name)]
+
+
+def read_events(
+    tables: Tables, history: History, first: int, last: int, chunk_events: int = CHUNK_EVENTS
+) -> Iterator[tuple[Snapshot, pa.Table]]:
+    """The events each version from `first` to `last` on the path of `last` learned, in order of version.
+
+    Columns of `events` without the commit's, and the keys that cleaning computes; rows of one version in no order.
+    Versions are read together up to `chunk_events` events at a time, so that memory stays bounded. Raises StateDamaged
+    when a version does not have the events its snapshot row counts.
+    """
+    commits = [commit for commit in history.commits(last, above=first - 1) if commit.accepted_count]
+    for chunk in _chunks(commits, chunk_events):
+        table = _chunk(tables, chunk)
+        versions = table.column("snapshot_version")
+        for commit in chunk:
+            mine = table.filter(pc.equal(versions, commit.version)).drop_columns(["snapshot_version"])
+            if mine.num_rows != commit.accepted_count:
+                raise StateDamaged(
+                    f"Version {commit.version} learned {commit.accepted_count} events, and {mine.num_rows} of them are there.",
+                    remedy="Files of `events` are missing or changed: restore them.",
+                    table=EVENTS.name, version=commit.version, found=mine.num_rows, wanted=commit.accepted_count,
+                )
+            yield commit, mine
+
+
+def _chunk(tables: Tables, commits: list[Snapshot]) -> pa.Table:
+    plain = [name for name in EVENTS.names if name not in _COMMIT]
+    keys = [column.alias(name) for name, column in _keys().items()]
+    rows = committed(tables, EVENTS.name, commits).select(*plain, *keys, "snapshot_version")
+    return tables.collect(EVENTS.name, rows, commits[-1].version)
+
+
+def _chunks(commits: list[Snapshot], size: int) -> Iterator[list[Snapshot]]:
+    chunk: list[Snapshot] = []
+    events = 0
+    for commit in commits:
+        if chunk and events + commit.accepted_count > size:
+            yield chunk
+            chunk, events = [], 0
+        chunk.append(commit)
+        events += commit.accepted_count
+    if chunk:
+        yield chunk

@@ -1,0 +1,147 @@
+"""The state at a version, from the newest base that is part of it and the log above.
+
+    row digest    = xxhash64(block, key, vector, slots, links, count, last_event_at)      (Spark's, seed 42)
+    state digest  = XOR of the row digests, 16 hexadecimal digits; 16 zeros for no rows
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from freshet.errors import StateDamaged
+from freshet.schema import PARAMETERS, PARAMETERS_BASE
+from freshet.store.files import read_files
+from freshet.store.snapshots import History, Snapshot
+from freshet.store.tables import Tables
+
+DIGESTED = ("block", "key", "vector", "slots", "links", "count", "last_event_at")
+STATE = (*DIGESTED, "snapshot_version", "branch")
+_ROW = (*STATE, "deleted")
+_SAME_ROW = ["block", "key", "snapshot_version"]
+
+
+def committed(tables: Tables, name: str, commits: Sequence[Snapshot]) -> DataFrame:
+    """The rows of a table that those commits wrote, in the table's columns."""
+    frame = tables.read(name)
+    if commits:
+        # The range of versions passes by files; the ids decide.
+        frame = frame.where(F.col("snapshot_version").between(commits[0].version, commits[-1].version))
+    ids = pa.table({"commit_id": pa.array([commit.commit_id for commit in commits], pa.string())})
+    columns = frame.columns
+    return frame.join(F.broadcast(tables.spark.createDataFrame(ids)), on="commit_id", how="left_semi").select(columns)
+
+
+def state(
+    tables: Tables, history: History, version: int, blocks: Sequence[str] | None = None, keys: Sequence[int] | None = None,
+    check: bool = True,
+) -> DataFrame:
+    """One row per (block, key) as it stood at `version`, in the columns STATE; of some blocks or keys only where given.
+
+    With `check` the rows are counted first: raises StateDamaged where rows that were committed are gone (a lost file, or
+    a log that maintenance has dropped for versions nobody kept).
+    """
+    base, commits = sources(history, version)
+    log = committed(tables, PARAMETERS.name, commits)
+    if check:
+        counted = tables.collect(PARAMETERS.name, log.agg(F.count("key").alias("rows")), version)
+        if counted.column("rows")[0].as_py() != _expected(commits):
+            raise _gone(version)
+    rows = _only(log.select(*_ROW), blocks, keys)
+    if base is not None:
+        rows = rows.unionByName(_only(base_rows(tables, base), blocks, keys))
+    if commits:
+        newest = rows.groupBy("block", "key").agg(F.max("snapshot_version").alias("snapshot_version"))
+        rows = rows.join(newest, on=_SAME_ROW, how="left_semi")
+    return rows.where(F.col("deleted").isNull()).select(*STATE)
+
+
+def base_rows(tables: Tables, base: Snapshot) -> DataFrame:
+    """The rows of a base."""
+    return tables.read(PARAMETERS_BASE.name).where(F.col("base_id") == F.lit(base.base_id)).select(*_ROW)
+
+
+def sources(history: History, version: int) -> tuple[Snapshot | None, list[Snapshot]]:
+    """What the state of a version is made of: a base or none, and the commits above it that changed rows."""
+    base = history.newest_base(version)
+    above = -1 if base is None or base.base_version is None else base.base_version
+    changed = [commit for commit in history.commits(version, above) if commit.appended_rows.get(PARAMETERS.name)]
+    return base, changed
+
+
+def log(tables: Tables, history: History, version: int) -> DataFrame:
+    """Every committed change on the path of a version, in the columns of `parameters`: who changed what, and when."""
+    return committed(tables, PARAMETERS.name, history.commits(version))
+
+
+def digest(frame: DataFrame) -> str:
+    """The digest of the rows of a frame with the columns DIGESTED, computed by Spark."""
+    found = frame.agg(F.bit_xor(F.xxhash64(*DIGESTED)).alias("digest")).toArrow().column("digest")[0].as_py()
+    return f"{(found or 0) & (1 << 64) - 1:016x}"
+
+
+def load_arrow(tables: Tables, history: History, version: int) -> dict[str, pa.Table]:
+    """The state at `version` by block, columns STATE, rows in no order: the way back of a head.
+
+    On local disk Arrow reads the files that Delta names, page checksums verified, and the newest row of each key is
+    found by sorting numbers; elsewhere Spark does both. Raises StateDamaged as `state` does.
+    """
+    base, commits = sources(history, version)
+    parts = []
+    if base is not None:
+        rows = read_files(tables, PARAMETERS_BASE.name, [*_ROW, "base_id"], version)
+        parts.append(rows.filter(pc.equal(rows.column("base_id"), base.base_id)).select(_ROW))
+        if parts[0].num_rows != base.appended_rows.get(PARAMETERS_BASE.name, 0):
+            raise _gone(version, PARAMETERS_BASE.name)
+    if commits:
+        rows = read_files(tables, PARAMETERS.name, [*_ROW, "commit_id"], version, above=commits[0].version)
+        ids = pa.array([commit.commit_id for commit in commits])
+        parts.append(rows.filter(pc.is_in(rows.column("commit_id"), ids)).select(_ROW))
+        if parts[-1].num_rows != _expected(commits):
+            raise _gone(version)
+    if not parts:
+        return {}
+    return _newest(pa.concat_tables(parts))
+
+
+def _newest(rows: pa.Table) -> dict[str, pa.Table]:
+    """By block the newest row of each key, deleted ones left out."""
+    names = rows.column("block")
+    found = {}
+    for block in sorted(pc.unique(names).to_pylist()):
+        mine = rows.filter(pc.equal(names, block))
+        keys, versions = (mine.column(name).to_numpy() for name in ("key", "snapshot_version"))
+        order = np.lexsort((versions, keys))
+        last = np.ones(len(order), bool)
+        last[:-1] = keys[order[1:]] != keys[order[:-1]]
+        if not last.all():
+            mine = mine.take(pa.array(order[last]))
+        if mine.column("deleted").null_count < mine.num_rows:
+            mine = mine.filter(pc.is_null(mine.column("deleted")))
+        found[block] = mine.select(STATE)
+    return found
+
+
+def _only(rows: DataFrame, blocks: Sequence[str] | None, keys: Sequence[int] | None) -> DataFrame:
+    if blocks is not None:
+        rows = rows.where(F.col("block").isin(list(blocks)))
+    if keys is not None:
+        rows = rows.where(F.col("key").isin([int(key) for key in keys]))
+    return rows
+
+
+def _expected(commits: Sequence[Snapshot]) -> int:
+    return sum(commit.appended_rows[PARAMETERS.name] for commit in commits)
+
+
+def _gone(version: int, table: str = PARAMETERS.name) -> StateDamaged:
+    return StateDamaged(
+        f"Version {version} cannot be had: rows it stands on are gone from {table}.",
+        remedy="Maintenance dropped the log of versions nobody kept, or files were lost; open a newer or a kept version.",
+        table=table, version=version,
+    )

@@ -1,0 +1,252 @@
+"""The versions of a model: which snapshot rows count, and what a version stands on.
+
+    void(r)     some row has version <= r's and a higher epoch, or r's version and epoch and a smaller commit_id
+    live        not void; live versions are unique
+    commits(v)  live rows on v's path: for an entry (branch, upto), rows of that branch up to `upto`; upto = null: up to v
+    state at v  the newest row per (block, key) among the rows those commits wrote
+
+Pure Python over records; `History.load` is the one function that reads.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from freshet.errors import StateDamaged
+from freshet.schema import MAIN, SNAPSHOTS
+
+if TYPE_CHECKING:
+    from freshet.store.tables import Tables
+
+START, LEARN, REFUSED, SKIP, ROLLBACK, BASE, MAINTAIN = "start", "learn", "refused", "skip", "rollback", "base", "maintain"
+_TEXTS = ("settings", "metrics", "sources")  # most of a row's bytes, and needed by nobody who only wants versions
+_TIMES = ("event_clock", "committed_at")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One row of `snapshots`; see schema.SNAPSHOTS for the columns. Times are microseconds since 1970 UTC.
+
+    `settings`, `metrics` and `sources` are None where the row was loaded without them.
+    """
+
+    version: int
+    commit_id: str
+    branch: str = MAIN
+    parent: int | None = None
+    path: tuple[tuple[str, int | None], ...] = ((MAIN, None),)
+    kind: str = LEARN
+    epoch: int = 1
+    run: str = ""
+    checkpoint_id: str | None = None
+    batch_id: int | None = None
+    fingerprint: str | None = None
+    sources: Sequence[str] | None = None
+    event_clock: int | None = None
+    read_count: int = 0
+    accepted_count: int = 0
+    quarantined_count: int = 0
+    duplicate_count: int = 0
+    late_count: int = 0
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    row_counts: Mapping[str, int] = field(default_factory=dict)
+    appended_rows: Mapping[str, int] = field(default_factory=dict)
+    appended_bytes: Mapping[str, int] = field(default_factory=dict)
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)
+    metrics: Sequence[Mapping[str, Any]] | None = None
+    settings: str | None = None
+    code_version: str = ""
+    digest: str = "0" * 16
+    base_id: str | None = None
+    base_version: int | None = None
+    reason: str | None = None
+    committed_at: int = 0
+
+
+FIELDS = tuple(f.name for f in fields(Snapshot))
+
+
+def line(branch: str) -> str:
+    """The line a branch belongs to: `main` for main and for main@151, which a rollback at version 151 opened."""
+    return branch.partition("@")[0]
+
+
+class History:
+    """All snapshot rows of a model and what follows from them; grows by `add`.
+
+    `table_version`: a Delta version of the table of snapshots whose rows are all in here; -1 when not known.
+    """
+
+    def __init__(self, rows: Iterable[Snapshot], table_version: int = -1) -> None:
+        self.table_version = table_version
+        self._rows = sorted(rows, key=lambda row: (row.version, -row.epoch, row.commit_id))
+        self._index()
+
+    @classmethod
+    def load(cls, tables: Tables) -> History:
+        """Read `snapshots` without its long texts; an empty history where there is no table."""
+        if not tables.exists(SNAPSHOTS.name):
+            return cls([])
+        if tables.log(SNAPSHOTS.name).is_new():
+            return cls([], 0)  # a new model's first line need not wait for a query over nothing
+        # The version first: what is committed between the two is then read twice rather than never.
+        version = tables.version(SNAPSHOTS.name)
+        columns = [name for name in FIELDS if name not in _TEXTS]
+        return cls(from_arrow(tables.collect(SNAPSHOTS.name, tables.read(SNAPSHOTS.name).select(columns))), version)
+
+    @staticmethod
+    def settings_of(tables: Tables, version: int) -> str:
+        """The settings of the live snapshot of that version, as JSON text. Raises StateDamaged when there is none."""
+        frame = tables.read(SNAPSHOTS.name).where(f"version = {int(version)}").select("epoch", "commit_id", "settings")
+        rows = tables.collect(SNAPSHOTS.name, frame, version).to_pylist()
+        if not rows:
+            raise StateDamaged(f"There is no version {version}.", table=SNAPSHOTS.name, version=version)
+        return str(min(rows, key=lambda row: (-row["epoch"], row["commit_id"]))["settings"])
+
+    def _index(self) -> None:
+        """Rows are in order of version and, within one, of precedence: so the first that may stand, stands."""
+        self._live: list[Snapshot] = []
+        self._by_version: dict[int, Snapshot] = {}
+        self._by_branch: dict[str, list[int]] = {}
+        self._by_batch: dict[tuple[str, int], Snapshot] = {}
+        highest = -1
+        for row in self._rows:
+            if row.epoch >= highest and row.version not in self._by_version:
+                self._stand(row)
+            highest = max(highest, row.epoch)
+        self._epoch = highest
+
+    def _stand(self, row: Snapshot) -> None:
+        self._live.append(row)
+        self._by_version[row.version] = row
+        self._by_branch.setdefault(row.branch, []).append(row.version)
+        if row.checkpoint_id is not None and row.batch_id is not None:
+            self._by_batch[row.checkpoint_id, row.batch_id] = row
+
+    def add(self, row: Snapshot) -> None:
+        """Take in a row that was committed after the others, without its long texts: a stream runs for months."""
+        row = replace(row, settings=None, metrics=None, sources=None)
+        newest = self._rows[-1].version if self._rows else -1
+        if row.version > newest and row.epoch >= self._epoch:
+            self._rows.append(row)
+            self._stand(row)
+            self._epoch = row.epoch
+        else:
+            insort(self._rows, row, key=lambda one: (one.version, -one.epoch, one.commit_id))
+            self._index()
+
+    def replace(self, other: History) -> None:
+        """Become what another history is: after a second look at the table."""
+        self._rows, self.table_version = other._rows, other.table_version
+        self._index()
+
+    @property
+    def rows(self) -> list[Snapshot]:
+        """Every row, void ones included."""
+        return list(self._rows)
+
+    def live(self) -> list[Snapshot]:
+        """The rows that are not void, by version."""
+        return list(self._live)
+
+    def is_live(self, commit_id: str) -> bool:
+        """Whether that attempt's row stands."""
+        return any(row.commit_id == commit_id for row in reversed(self._live))
+
+    @property
+    def epoch(self) -> int:
+        """The highest epoch of any row, -1 without rows."""
+        return self._epoch
+
+    def get(self, version: int) -> Snapshot | None:
+        """The live row of a version."""
+        return self._by_version.get(version)
+
+    def newest(self, branch: str = MAIN) -> Snapshot | None:
+        """The newest live row of a line: of `main` and of every branch a rollback opened in its stead."""
+        mine = [versions[-1] for name, versions in self._by_branch.items() if branch in (name, line(name))]
+        return self._by_version[max(mine)] if mine else None
+
+    def next_version(self) -> int:
+        """The largest live version + 1; 0 for a new model."""
+        return self._live[-1].version + 1 if self._live else 0
+
+    def of_batch(self, checkpoint_id: str | None, batch_id: int) -> Snapshot | None:
+        """The newest live row of that micro-batch of that checkpoint."""
+        return None if checkpoint_id is None else self._by_batch.get((checkpoint_id, batch_id))
+
+    def last_of_checkpoint(self, checkpoint_id: str) -> Snapshot | None:
+        """The newest live row made from that checkpoint."""
+        return next((row for row in reversed(self._live) if row.checkpoint_id == checkpoint_id), None)
+
+    def last_streamed(self, branch: str = MAIN) -> Snapshot | None:
+        """The newest live row of a line that a stream made."""
+        mine = (row for row in reversed(self._live) if row.checkpoint_id is not None)
+        return next((row for row in mine if branch in (row.branch, line(row.branch))), None)
+
+    def path_of(self, version: int) -> tuple[tuple[str, int], ...]:
+        """The path of a version, its own branch up to itself. Raises StateDamaged when there is no such version."""
+        row = self._by_version.get(version)
+        if row is None:
+            newest = self._live[-1].version if self._live else None
+            raise StateDamaged(
+                f"There is no version {version}.", remedy=f"The newest is {newest}.", table=SNAPSHOTS.name, version=version
+            )
+        return tuple((branch, version if upto is None else upto) for branch, upto in row.path)
+
+    def on_path(self, version: int, other: int) -> bool:
+        """Whether the live version `other` is part of what `version` stands on."""
+        row = self._by_version.get(other)
+        return row is not None and any(row.branch == branch and other <= upto for branch, upto in self.path_of(version))
+
+    def commits(self, version: int, above: int = -1) -> list[Snapshot]:
+        """The live rows on the path of a version that are newer than `above`, by version."""
+        found: set[int] = set()
+        for branch, upto in self.path_of(version):
+            versions = self._by_branch.get(branch, [])
+            found.update(versions[bisect_left(versions, above + 1) : bisect_right(versions, upto)])
+        return [self._by_version[number] for number in sorted(found)]
+
+    def bases(self) -> list[Snapshot]:
+        """The live rows that declare a base whole."""
+        return [row for row in self._live if row.kind == BASE and row.base_id is not None and row.base_version is not None]
+
+    def newest_base(self, version: int) -> Snapshot | None:
+        """The declaring row of the base with the newest state that is part of `version`; None without one.
+
+        What counts is `base_version`, the version whose state the base holds; where the row that declares it stands
+        does not matter, so a base outlives a rollback to a version above it.
+        """
+        usable = [row for row in self.bases() if row.base_version is not None and row.base_version <= version]
+        usable = [row for row in usable if self.on_path(version, row.base_version or 0)]
+        return max(usable, key=lambda row: (row.base_version, row.version), default=None)
+
+
+def from_arrow(table: Any) -> list[Snapshot]:
+    """Snapshot rows of an Arrow table with any of their columns."""
+    import pyarrow as pa
+
+    for name in _TIMES:
+        if name in table.column_names:
+            at = table.column_names.index(name)
+            table = table.set_column(at, name, table.column(name).cast(pa.int64()))
+    return [Snapshot(**_python(record)) for record in table.to_pylist()]
+
+
+def _python(record: dict[str, Any]) -> dict[str, Any]:
+    record["path"] = tuple((entry["branch"], entry["upto"]) for entry in record["path"])
+    for name in ("reasons", "row_counts", "appended_rows", "appended_bytes", "stage_seconds"):
+        record[name] = dict(record[name] or ())
+    return record
+
+
+def to_record(row: Snapshot) -> dict[str, Any]:
+    """The row as one record for Arrow, in the order of schema.SNAPSHOTS."""
+    record = {name: getattr(row, name) for name in SNAPSHOTS.names}
+    record["path"] = [{"branch": branch, "upto": upto} for branch, upto in row.path]
+    for name in ("reasons", "row_counts", "appended_rows", "appended_bytes", "stage_seconds"):
+        record[name] = list(dict(record[name]).items())
+    return record

@@ -1,0 +1,174 @@
+"""The tables of one model under one root: created, appended to and read; every engine error is told once, by name."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlparse
+
+import pyarrow as pa
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+
+from freshet.errors import FreshetError, StateDamaged, StoreFailed
+from freshet.schema import TABLES
+from freshet.store import columns
+from freshet.store.delta_log import DeltaLog, Entry
+
+ROWS_PER_FILE = 25_000
+DAY = 86400
+_LOOK_BACK = 20  # log entries read in search of a commit of ours: concurrent writers are few
+
+
+@dataclass(frozen=True)
+class Appended:
+    """What an append cost: rows, seconds, bytes on disk, and the Delta version it became."""
+
+    rows: int
+    seconds: float
+    bytes: int
+    version: int
+
+
+def local_folder(root: str) -> Path | None:
+    """The folder of a root on local disk (a plain path or file: URI), absolute; None for any other place."""
+    parsed = urlparse(root)
+    if parsed.scheme not in ("", "file"):
+        return None
+    return Path(parsed.path if parsed.scheme else root).expanduser().resolve()
+
+
+class Tables:
+    """The tables of the model under `root`, a local path or a URI; a plain path is always local disk.
+
+    `log_checkpoint_interval`: Delta commits between two log checkpoints; `log_retention`: seconds Delta keeps its log
+    and removed files. Both go into tables that are created here and leave others as they are.
+    """
+
+    def __init__(
+        self, spark: SparkSession, root: str, log_checkpoint_interval: int = 50, log_retention: float = 30 * DAY
+    ) -> None:
+        if not root or "\0" in root:
+            raise FreshetError(f"{root!r} cannot be the root of a model.", remedy="Set store.root.", root=root)
+        self.spark = spark
+        folder = local_folder(root)
+        self.root = root.rstrip("/") if folder is None else f"file:{folder}"
+        self._properties = {
+            "delta.checkpointInterval": str(log_checkpoint_interval),
+            "delta.logRetentionDuration": f"interval {int(log_retention)} seconds",
+            # Delta wants the log kept at least as long as removed files; a week is its own default.
+            "delta.deletedFileRetentionDuration": f"interval {int(min(log_retention, 7 * DAY))} seconds",
+        }
+        self._logs: dict[str, DeltaLog] = {}
+
+    def path(self, name: str) -> str:
+        """Where the table is; raises UnknownName, so that no name leads out of the root."""
+        return f"{self.root}/{columns.table(name).name}"
+
+    def log(self, name: str) -> DeltaLog:
+        """The Delta log of the table."""
+        if name not in self._logs:
+            self._logs[name] = DeltaLog(self.spark, self.path(name))
+        return self._logs[name]
+
+    def create(self) -> None:
+        """Create the tables that are missing.
+
+        Entry 0 of each log is written as Delta's CREATE TABLE would write it (a test compares them): that command
+        takes half a second a table, this a few milliseconds.
+        """
+        with engine_errors("all tables", "create"):
+            for name in TABLES:
+                if not self.log(name).exists():
+                    self.log(name).create(columns.first_entry(name, self._properties))
+
+    def exists(self, name: str) -> bool:
+        """Whether the table has been created."""
+        with engine_errors(name, "look for"):
+            return self.log(name).exists()
+
+    def arrow_schema(self, name: str) -> pa.Schema:
+        """Columns and types of a table as Arrow's, required columns not nullable."""
+        return columns.arrow_schema(name)
+
+    def append(self, name: str, rows: pa.Table, note: str = "") -> Appended:
+        """Append rows with exactly the table's columns as one plain Delta commit that carries `note`.
+
+        Raises FreshetError for rows that do not fit, StoreFailed when the engine cannot write.
+        """
+        start = time.perf_counter()
+        fitting = columns.conform(name, rows)
+        with engine_errors(name, "append to"):
+            frame = self.spark.createDataFrame(fitting, columns.spark_schema(name)).coalesce(self._files(rows.num_rows))
+            writer = frame.write.format("delta").mode("append").option("optimizeWrite", "false")
+            writer.option("userMetadata", note).save(self.path(name))
+            seconds = time.perf_counter() - start
+            entry = self.find_commit(name, note) if note else None
+        if entry is None:
+            return Appended(rows.num_rows, seconds, rows.nbytes, -1)
+        return Appended(rows.num_rows, seconds, entry.bytes, entry.version)
+
+    def _files(self, rows: int) -> int:
+        return min(1 + rows // ROWS_PER_FILE, self.spark.sparkContext.defaultParallelism)
+
+    def find_commit(self, name: str, note: str, look: bool = False) -> Entry | None:
+        """The newest log entry that carries `note`, among the last 20; with `look` the folder is listed first."""
+        log = self.log(name)
+        newest = log.version() if look else log.known_version()
+        for version in range(newest, max(newest - _LOOK_BACK, 0), -1):
+            entry = log.entry(version)
+            if entry is not None and entry.note == note:
+                return entry
+        return None
+
+    def read(self, name: str) -> DataFrame:
+        """The table as it is, rows of attempts that were never committed included."""
+        with engine_errors(name, "read"):
+            return self.spark.read.format("delta").load(self.path(name))
+
+    def version(self, name: str) -> int:
+        """The newest Delta version of the table."""
+        with engine_errors(name, "read"):
+            return self.log(name).version()
+
+    def collect(self, name: str, frame: DataFrame, version: int | None = None) -> pa.Table:
+        """The rows of a frame made from the table; raises StateDamaged when the engine cannot read them."""
+        with engine_errors(name, "read", version):
+            return frame.toArrow()
+
+    def in_parallel(self, count: int) -> ThreadPoolExecutor:
+        """Threads for independent work on tables."""
+        return ThreadPoolExecutor(max_workers=max(count, 1), thread_name_prefix="store")
+
+
+@contextmanager
+def engine_errors(name: str, action: str, version: int | None = None) -> Iterator[None]:
+    """Turn an error of Spark or Delta into one of ours, with table, version and the way out; ours pass as they are."""
+    try:
+        yield
+    except (PySparkException, Py4JError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        cause = _cause(lines)
+        at = "" if version is None else f" at version {version}"
+        if action == "read":
+            raise StateDamaged(
+                f"Table {name} cannot be read{at}: {cause}.",
+                remedy="A file of it is missing or changed: restore it, or open an older version (--as-of).",
+                table=name, version=version, cause=cause,
+            ) from error
+        raise StoreFailed(
+            f"Could not {action} {name}{at}: {cause}.",
+            remedy="Nothing of this was committed. Mend the cause (disk space, permissions, the path) and start again.",
+            table=name, version=version, action=action, cause=cause,
+        ) from error
+
+
+def _cause(lines: list[str]) -> str:
+    """The innermost cause a Java stack trace names, else its first line."""
+    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
+    return (causes[-1] if causes else lines[0] if lines else "no message")[:500].rstrip(".")

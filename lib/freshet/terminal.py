@@ -1,0 +1,205 @@
+"""What a person sees: the progress of learning, one line at a time, and results as tables.
+
+Lines are only ever appended, so they read the same on a terminal, in a pipe and in a log; colour is for terminals.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from rich.console import Console
+from rich.text import Text
+
+from freshet.report import BatchReport, Metric
+
+POPULARITY = "popularity"
+LOSSES = ("rmse", "logloss", "mae")
+RANKINGS = ("recall", "ndcg", "mrr")
+
+_Key = tuple[str, str, str]  # (metric, scoring, learner)
+
+
+@dataclass
+class Sums:
+    """Counts and metric sums over some micro-batches; adding a report is all it can do."""
+
+    read: int = 0
+    refused: int = 0
+    late: int = 0
+    duplicate: int = 0
+    seconds: float = 0.0
+    metrics: dict[_Key, Metric] = field(default_factory=dict)
+
+    def add(self, report: BatchReport) -> None:
+        self.read += report.read
+        self.refused += report.quarantined
+        self.late += report.late
+        self.duplicate += report.duplicate
+        self.seconds += report.seconds
+        for new in report.metrics:
+            if new.slice != "all":
+                continue
+            key = (new.metric, new.scoring, new.learner)
+            old = self.metrics.get(key, Metric(*key, "all", 0.0, 0))
+            self.metrics[key] = Metric(*key, "all", old.total + new.total, old.events + new.events)
+
+    def mean(self, key: _Key | None) -> float | None:
+        """The mean of a metric, None where nothing was measured."""
+        metric = self.metrics.get(key) if key is not None else None
+        return metric.mean if metric is not None and metric.events else None
+
+    def find(self, kinds: Sequence[str], popularity: bool) -> _Key | None:
+        """The first metric of one of these kinds: served before sequential, `recall@10` is of the kind `recall`."""
+        found = [key for key in self.metrics if (key[2] == POPULARITY) == popularity]
+        ranked = [(scoring != "served", kinds.index(_kind(metric)), metric, (metric, scoring, learner))
+                  for metric, scoring, learner in found if _kind(metric) in kinds]  # fmt: skip
+        return min(ranked)[3] if ranked else None
+
+
+def _kind(metric: str) -> str:
+    return metric.partition("@")[0].lower()
+
+
+COLUMNS = (
+    ("batch", 7), ("events", 11), ("refused", 8), ("events/s", 9), ("lag", 7), ("loss", 15), ("ranking", 15),
+    ("popular", 15), ("users", 9), ("items", 8),
+)  # fmt: skip
+
+
+class ProgressTable:
+    """Prints a line on micro-batches 1, 2, 4, 8, ... and on every one that has a note; a `report.Listener`.
+
+    Metrics are `cumulative/since the last line`. The loss is the first there is of LOSSES, the ranking of RANKINGS; the
+    column `popular` is what popularity reached in the same measure on the same events.
+    """
+
+    def __init__(self, out: IO[str] | None = None) -> None:
+        stream = sys.stdout if out is None else out
+        self.console = Console(file=stream, highlight=False, soft_wrap=True)
+        self.total, self.since = Sums(), Sums()
+        self.batches = 0
+        self._next = 1
+        self._header: tuple[str, ...] = ()
+
+    def __call__(self, report: BatchReport) -> None:
+        self.batches += 1
+        self.total.add(report)
+        self.since.add(report)
+        if self.batches >= self._next or report.note:
+            self._line(report)
+            self.since = Sums()
+            while self._next <= self.batches:
+                self._next *= 2
+
+    def say(self, text: str) -> None:
+        """A line between the lines: what is being waited for, what happens next."""
+        self.console.print(Text(text, style="italic"))
+
+    def show(self, rows: Any) -> None:
+        """Rows between the lines."""
+        _print(self.console, rows)
+
+    def _line(self, report: BatchReport) -> None:
+        loss, ranking = self.total.find(LOSSES, False), self.total.find(RANKINGS, False)
+        popular = self.total.find(RANKINGS if ranking else LOSSES, True)
+        self._head(loss, ranking, popular)
+        speed = self.since.read / self.since.seconds if self.since.seconds > 0 else 0.0
+        cells = (
+            str(self.batches), f"{self.total.read:,}", f"{self.total.refused:,}", f"{speed:,.0f}",
+            lag_text(report.lag_seconds), self._pair(loss), self._pair(ranking), self._pair(popular),
+            f"{report.users:,}", f"{report.items:,}",
+        )  # fmt: skip
+        line = Text(" ".join(f"{cell:>{width}}" for cell, (_, width) in zip(cells, COLUMNS, strict=True)))
+        if report.note:
+            line.append(f"  {report.note}", style="yellow")
+        self.console.print(line)
+
+    def _head(self, *keys: _Key | None) -> None:
+        names = tuple(_title(key) for key in keys)
+        if names == self._header:
+            return
+        self._header = names  # printed again when a measure appears that was not there before
+        titles = dict(zip(("loss", "ranking", "popular"), names, strict=True))
+        heads = [f"{titles.get(name) or name:>{width}}" for name, width in COLUMNS]
+        self.console.print(Text(" ".join(heads) + "  note", style="bold"))
+
+    def _pair(self, key: _Key | None) -> str:
+        return f"{_number(self.total.mean(key))}/{_number(self.since.mean(key))}"
+
+
+def _title(key: _Key | None) -> str:
+    if key is None:
+        return ""
+    metric, scoring, learner = key
+    if learner == POPULARITY:
+        return f"popular {_kind(metric)}"
+    return metric if scoring == "served" else f"{metric} (seq.)"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def lag_text(seconds: float) -> str:
+    """A time span in seven characters: 0.4 s, 12 s, 3.5 min, 2.0 h, 4.1 d.
+
+    >>> lag_text(210)
+    '3.5 min'
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    for length, unit in ((86400.0, "d"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    raise AssertionError(seconds)
+
+
+def print_result(result: Any, out: IO[str] | None = None) -> None:
+    """Print what a pipeline returned: rows as a table, a mapping as lines `name  value`, anything else as it is."""
+    _print(Console(file=sys.stdout if out is None else out, highlight=False, soft_wrap=True), result)
+
+
+def _print(console: Console, result: Any) -> None:
+    if hasattr(result, "to_pylist"):  # pyarrow.Table
+        _print_rows(console, result.column_names, result.to_pylist())
+    elif hasattr(result, "to_dict") and hasattr(result, "columns"):  # pandas.DataFrame
+        _print_rows(console, list(result.columns), result.to_dict("records"))
+    elif isinstance(result, Mapping):
+        for name, value in _pairs(result):
+            console.print(Text(f"{name:<28} {value}"))
+    elif isinstance(result, list) and all(isinstance(row, Mapping) for row in result):
+        _print_rows(console, list(result[0]) if result else [], result)
+    else:
+        console.print(Text(str(result)))
+
+
+def _print_rows(console: Console, names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """A header and one line a row, as wide as the widest cell; numbers to the right."""
+    cells = [[_cell(row[name]) for name in names] for row in rows]
+    widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
+    numeric = [bool(rows) and all(isinstance(row[name], int | float) for row in rows) for name in names]
+    for line, style in ((list(names), "bold"), *((row, "") for row in cells)):
+        padded = [cell.rjust(width) if number else cell.ljust(width)
+                  for cell, width, number in zip(line, widths, numeric, strict=True)]  # fmt: skip
+        console.print(Text("  ".join(padded).rstrip(), style=style))
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value)
+
+
+def _pairs(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    pairs: list[tuple[str, str]] = []
+    for name, value in mapping.items():
+        if isinstance(value, Mapping):
+            pairs += _pairs(value, f"{prefix}{name}.")
+        else:
+            pairs.append((f"{prefix}{name}", _cell(value)))
+    return pairs

@@ -1,0 +1,120 @@
+"""The rows a micro-batch touches, copied from the head: what shards learn on and merge into, round after round."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from freshet.head import Head, Rows
+from freshet.kernels.digest import block_seed
+from freshet.kernels.merge import merge_rows
+from freshet.kernels.rows import RowTable
+from freshet.kernels.seeds import initial_rows
+from freshet.kernels.shards import localize
+from freshet.models.contract import Block, Examples, ShardResult, ShardTask
+
+
+@dataclass
+class Sheet:
+    """One block's touched rows; `refs` int32[n, m] the row of each touch of each example, -1 for none."""
+
+    block: Block
+    rows: Rows
+    known: np.ndarray
+    refs: np.ndarray
+    touched: np.ndarray
+    stamp: np.ndarray
+
+    def head_refs(self) -> np.ndarray:
+        """The references as a snapshot sees them: rows it does not have are -1."""
+        known = np.append(self.known, False)  # so that -1 stays unknown
+        return np.where(known[self.refs], self.refs, -1).astype(np.int32)
+
+
+class Workspace:
+    """Private copies of every row the examples touch; nothing here reaches the head before the commit."""
+
+    def __init__(self, head: Head, blocks: tuple[Block, ...], examples: Examples, seed: int) -> None:
+        self.examples = examples
+        self.sheets = {block.name: _open_sheet(head, block, examples, seed) for block in blocks}
+
+    def snapshot_task(self) -> ShardTask:
+        """All examples against the rows as the head has them, for the served score."""
+        refs = {name: sheet.head_refs() for name, sheet in self.sheets.items()}
+        return self._task(refs, slice(None), {name: sheet.rows.values for name, sheet in self.sheets.items()})
+
+    def task(self, chosen: np.ndarray) -> tuple[ShardTask, dict[str, np.ndarray]]:
+        """The task of a shard for the chosen examples and, per block, the workspace row behind each of its rows."""
+        refs, origin, rows = {}, {}, {}
+        for name, sheet in self.sheets.items():
+            refs[name], origin[name] = localize(sheet.refs[chosen], sheet.stamp)
+            rows[name] = sheet.rows.values[origin[name]]
+        task = self._task(refs, chosen, rows)
+        for name, sheet in self.sheets.items():
+            task.counts[name] = sheet.rows.count[origin[name]]
+        return task, origin
+
+    def _task(self, refs: dict[str, np.ndarray], chosen: np.ndarray | slice, rows: dict[str, np.ndarray]) -> ShardTask:
+        return ShardTask(rows, {}, refs, self.examples.target[chosen], self.examples.weight[chosen])
+
+    def merge(self, results: list[ShardResult], origins: list[dict[str, np.ndarray]]) -> None:
+        """Merge what the shards learned, in shard order, by each block's rule."""
+        for name, sheet in self.sheets.items():
+            row = np.concatenate([origin[name] for origin in origins])
+            touched = np.concatenate([result.touched[name] for result in results])
+            order = np.argsort(row, kind="stable")
+            order = order[touched[order] > 0]
+            if not len(order):
+                continue
+            news = np.concatenate([result.rows[name] for result in results])[order]
+            a = np.concatenate([result.contraction[name] for result in results])[order]
+            _merge_sheet(sheet, row[order], news, a, touched[order].astype(np.int64))
+
+    def note_times(self, event_at: np.ndarray) -> None:
+        """Set the last event time of every touched row to the latest of the events behind its touches."""
+        for sheet in self.sheets.values():
+            at = np.repeat(event_at[self.examples.event], sheet.refs.shape[1])
+            refs = sheet.refs.ravel()
+            present = refs >= 0
+            np.maximum.at(sheet.rows.last_at, refs[present], at[present])
+
+    def changed(self, name: str) -> Rows:
+        """The rows of a block that were learned on."""
+        sheet = self.sheets[name]
+        at = np.flatnonzero(sheet.touched)
+        rows = sheet.rows
+        return Rows(rows.keys[at], rows.values[at], rows.links[at], rows.filled[at], rows.count[at], rows.last_at[at])
+
+
+def _open_sheet(head: Head, block: Block, examples: Examples, seed: int) -> Sheet:
+    keys = examples.keys[block.name]
+    present = examples.present.get(block.name)
+    index = RowTable({})
+    refs = np.full(keys.shape, -1, np.int32)
+    if present is None:
+        refs[:] = index.insert(keys.ravel()).reshape(keys.shape)
+    else:
+        refs[present] = index.insert(keys[present])
+    rows, known = head.gather(block.name, index.keys.copy())
+    if not known.all() and block.init_scale > 0.0:
+        fresh = np.zeros((int((~known).sum()), block.width), np.float32)
+        # The block is part of the seed: a user and an item of the same natural id must not start alike.
+        initial_rows(rows.keys[~known], fresh, block.init_scale, seed ^ block_seed(block.name), block.zeros)
+        rows.values[~known, : block.width] = fresh
+    return Sheet(block, rows, known, refs, np.zeros(len(rows), np.int64), np.full(len(rows), -1, np.int32))
+
+
+def _merge_sheet(sheet: Sheet, row: np.ndarray, news: np.ndarray, a: np.ndarray, touched: np.ndarray) -> None:
+    block, rows = sheet.block, sheet.rows
+    width = block.width
+    vectors = np.ascontiguousarray(rows.values[:, :width])
+    merged = merge_rows(block.merge, vectors, row, np.ascontiguousarray(news[:, :width]), a, touched, rows.count)
+    if block.slots:
+        slot_a = 2.0 * a if block.slot_contraction < 0.0 else touched * block.slot_contraction
+        slots = np.ascontiguousarray(rows.values[:, width:])
+        rows.values[:, width:] = merge_rows(
+            block.merge, slots, row, np.ascontiguousarray(news[:, width:]), slot_a, touched, rows.count)
+    rows.values[:, :width] = merged
+    np.add.at(rows.count, row, touched)
+    np.add.at(sheet.touched, row, touched)

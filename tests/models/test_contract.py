@@ -1,0 +1,284 @@
+"""Every registered model keeps the contract. The checks know no names; each has a broken subject that it must catch."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import broken_models as broken
+import numpy as np
+import pytest
+from planted import ITEM_KEYS, ITEMS, USER_KEYS, USERS, Lab, checkerboard, likes, part, settings
+
+from freshet.kernels.optimizers import OPTIMIZERS
+from freshet.kernels.shards import members, shard_of
+from freshet.models import MODELS
+from freshet.models.contract import ITEM, USER, Examples, ShardTask
+from freshet.pipelines.assembly import new_head
+from freshet.settings import Settings
+from freshet.shipping import learn_payload, pack_task, unpack_result
+from freshet.workspace import Workspace
+
+BATCH = 300
+
+
+@dataclass
+class Subject:
+    """A model under test: a name of the registry, its settings, and what is done to it to break it."""
+
+    name: str
+    sets: tuple[str, ...] = ()
+    breaking: Callable[[Any], Any] = lambda model: model
+
+    def settings(self, *sets: str) -> Settings:
+        return settings(f"model.name={self.name}", *self.sets, *sets)
+
+    def lab(self, *sets: str) -> Lab:
+        chosen = self.settings(*sets)
+        return Lab(chosen, self.breaking(MODELS[self.name](chosen.model)))
+
+    def task(self, lab: Lab, n: int = BATCH) -> tuple[ShardTask, Examples]:
+        """A shard of everything: the first n events and private copies of the rows they touch, counts included."""
+        examples = examples_of(lab, n)
+        chosen = np.arange(len(examples))
+        return Workspace(lab.head, lab.learner.model.blocks(), examples, lab.learner.spec.seed).task(chosen)[0], examples
+
+
+def examples_of(lab: Lab, n: int) -> Examples:
+    from freshet.companions import advance
+
+    model, events = lab.learner.model, checkerboard(n)
+    return model.examples(events, advance(lab.head, events, model.positive(events), lab.learner.spec.companions).drawn)
+
+
+def same_bits(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
+    return one.keys() == other.keys() and all(one[name].tobytes() == other[name].tobytes() for name in one)
+
+
+def check_gradient(subject: Subject) -> None:
+    """The step of plain descent is the derivative of the loss through `score`, at small and at large rows."""
+    rate = 1e-3
+    lab = subject.lab("model.optimizer.name=sgd", f"model.optimizer.learning_rate={rate}",
+                      f"model.optimizer.bias_rate={rate}", "model.max_norm=1e6")
+    model = lab.learner.model
+    random = np.random.default_rng(5)
+    averaged = {block.name for block in model.blocks() if block.merge == "mean"}  # running means do not descend
+    for scale, e in ((0.2, 0), (0.4, 1), (0.7, 2), (0.7, 3)):
+        whole, _ = subject.task(lab, 12)
+        one = ShardTask(
+            {name: random.normal(0, scale, rows.shape).astype(np.float32) for name, rows in whole.rows.items()},
+            whole.counts, {name: refs[e : e + 1] for name, refs in whole.refs.items()}, whole.target[e : e + 1],
+            whole.weight[e : e + 1],
+        )
+        after = model.learn(copy.deepcopy(one)).rows
+        for name in one.rows.keys() - averaged:
+            wanted = np.zeros_like(one.rows[name], dtype=np.float64)
+            for cell in np.ndindex(wanted.shape):
+                wanted[cell] = _derivative(model, one, name, cell)
+            found = (one.rows[name].astype(np.float64) - after[name]) / rate
+            assert np.abs(wanted).max() > 0.01, f"{name} does not matter to the loss"
+            np.testing.assert_allclose(found, wanted, atol=5e-3, rtol=5e-3)
+
+
+def _derivative(model: Any, task: ShardTask, name: str, cell: tuple[int, ...]) -> float:
+    step, loss = 1e-2, []
+    for sign in (1, -1):
+        moved = copy.deepcopy(task)
+        moved.rows[name][cell] += np.float32(sign * step)
+        loss.append(float(model.score(moved)[1][0]))
+    return (loss[0] - loss[1]) / (2 * step)
+
+
+def check_tails(subject: Subject) -> None:
+    """Rows of extreme size give finite scores and losses and learn to finite rows within the cap."""
+    lab = subject.lab()
+    for sign in (1.0, -1.0):
+        task, _ = subject.task(lab)
+        for block in lab.learner.model.blocks():
+            task.rows[block.name][:, : block.width] = np.float32(sign * 20.0)
+        prediction, loss = lab.learner.model.score(task)
+        assert np.isfinite(prediction).all() and np.isfinite(loss).all()
+        assert all(np.isfinite(rows).all() for rows in lab.learner.model.learn(task).rows.values())
+
+
+def check_unknown(subject: Subject) -> None:
+    """Scores before any learning and for unknown keys are finite numbers, one per example; the loss too."""
+    lab = subject.lab()
+    model, examples = lab.learner.model, examples_of(lab, BATCH)
+    task = Workspace(new_head(model, lab.chosen), model.blocks(), examples, 1).snapshot_task()
+    assert all((refs < 0).all() for refs in task.refs.values())
+    for rows in (task.rows, {name: rows[:0] for name, rows in task.rows.items()}):
+        for array in model.score(replace(task, rows=rows)):
+            assert array.shape == (len(examples),) and array.dtype == np.float64 and np.isfinite(array).all()
+
+
+def check_scoring_is_pure(subject: Subject) -> None:
+    """Scoring adds no rows, changes none, and says the same twice."""
+    lab = subject.lab()
+    lab.learn(checkerboard(BATCH))
+    before, digest = lab.bits(), lab.head.digest
+    model, examples = lab.learner.model, examples_of(lab, BATCH)
+    space = Workspace(lab.head, model.blocks(), examples, 1)
+    task = space.snapshot_task()
+    rows = copy.deepcopy(task.rows)
+    first, second = model.score(task), model.score(task)
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+    assert same_bits(rows, task.rows) and lab.bits() == before and lab.head.digest == digest
+
+
+def check_score_is_what_learning_sees(subject: Subject) -> None:
+    """For one example `learn` reports the score and the loss that `score` gives."""
+    lab = subject.lab()
+    lab.learn(checkerboard(BATCH))
+    whole, _ = subject.task(lab)
+    for e in range(0, len(whole.target), 50):
+        one = replace(whole, rows=copy.deepcopy(whole.rows), refs={name: refs[e : e + 1] for name, refs in whole.refs.items()},
+                      target=whole.target[e : e + 1], weight=whole.weight[e : e + 1])
+        scored = lab.learner.model.score(one)
+        learned = lab.learner.model.learn(one)
+        np.testing.assert_allclose((scored[0][0], scored[1][0]), (learned.prediction[0], learned.loss[0]), rtol=1e-5, atol=1e-6)
+
+
+def check_empty(subject: Subject) -> None:
+    """A micro-batch without events changes nothing, before and after learning."""
+    lab = subject.lab()
+    for _ in range(2):
+        before, digest = lab.bits(), lab.head.digest
+        learned = lab.learn(part(checkerboard(4), slice(0, 0)))
+        assert learned.changes == {} and learned.examples == 0
+        assert lab.bits() == before and lab.head.digest == digest
+        lab.learn(checkerboard(BATCH))
+
+
+def check_planted(subject: Subject) -> None:
+    """The planted checkerboard is found, and the best constant predictor is beaten on events not yet learned."""
+    lab = subject.lab("model.init_scale=0.3")
+    for number in range(12):
+        learned = lab.learn(checkerboard(1000, start=1000 * number))
+    model = lab.learner.model
+    vectors, bias = model.item_matrix({ITEM: _rows(lab, ITEM, ITEM_KEYS)})
+    known = lab.head.lookup(USER, USER_KEYS) >= 0
+    scores = model.queries({USER: _rows(lab, USER, USER_KEYS)}, {USER: known}) @ vectors.T + bias
+    liked = likes(np.arange(USERS)[:, None], np.arange(ITEMS)[None, :])
+    right = [np.mean(row[mask][:, None] > row[~mask][None, :]) for row, mask in zip(scores, liked, strict=True)]
+    assert np.mean(right) > 0.95
+    name = (model.loss_metric, "served", model.name, "all")
+    [loss] = [m for m in learned.metrics if (m.metric, m.scoring, m.learner, m.slice) == name]
+    constant = 4.0 if model.loss_metric == "rmse" else math.log(2.0)  # variance of 1 and 5; loss of a tie
+    assert loss.total / loss.events < 0.7 * constant
+
+
+def _rows(lab: Lab, block: str, keys: np.ndarray) -> np.ndarray:
+    return lab.head.gather(block, keys)[0].values
+
+
+def check_keys(subject: Subject) -> None:
+    """After learning the model's blocks have exactly the keys of the examples, none but those of events."""
+    lab = subject.lab()
+    model, events = lab.learner.model, checkerboard(BATCH)
+    examples = examples_of(lab, BATCH)
+    lab.learn(events)
+    for block in model.blocks():
+        present = examples.present.get(block.name, np.ones(examples.keys[block.name].shape, bool))
+        assert set(lab.head.tables[block.name].keys.tolist()) == set(examples.keys[block.name][present].tolist())
+        if block.ids is not None:
+            seen = events.user_key if block.ids == USER else events.item_key
+            assert set(lab.head.tables[block.name].keys.tolist()) <= set(seen.tolist())
+            assert len(lab.head.tables[block.name]) > 10
+
+
+def check_shipping(subject: Subject) -> None:
+    """A shard learned from bytes, elsewhere, gives the same bits as one learned here, the first time and the second."""
+    lab = subject.lab()
+    packed = lab.chosen.model.model_dump_json()
+    for _ in range(2):
+        task, _ = subject.task(lab)
+        shipped = unpack_result(learn_payload(pack_task(copy.deepcopy(task), packed)))
+        here = lab.learner.model.learn(task)
+        assert same_bits(shipped.rows, here.rows) and same_bits(shipped.contraction, here.contraction)
+        assert same_bits(shipped.touched, here.touched) and shipped.capped == here.capped
+        assert shipped.prediction.tobytes() == here.prediction.tobytes() and shipped.loss.tobytes() == here.loss.tobytes()
+        lab.learn(checkerboard(BATCH))
+
+
+def check_one_shard_is_sequential(subject: Subject) -> None:
+    """With one shard the learner's rows are the sequential pass, bit for bit, however it is cut into rounds; with many
+    shards that holds of every row that one shard alone touched in the only round."""
+    lab = subject.lab()
+    task, examples = subject.task(lab)
+    rows = {block.name: _keys_of(task, examples, block.name) for block in lab.learner.model.blocks()}
+    wanted = lab.learner.model.learn(task).rows
+    for round_events in (10_000, 70, 1):
+        other = subject.lab(f"model.round_events={round_events}")
+        other.learn(checkerboard(BATCH))
+        for name, keys in rows.items():
+            assert _rows(other, name, keys).tobytes() == wanted[name].tobytes(), (name, round_events)
+    lab, shards = subject.lab(), subject.lab("model.shards=5")
+    space = Workspace(lab.head, lab.learner.model.blocks(), examples, lab.learner.spec.seed)
+    touching: dict[tuple[str, int], list[bytes]] = {}
+    for chosen in members(shard_of(checkerboard(BATCH).user_key[examples.event], 5), 5):
+        task, origin = space.task(chosen)
+        rows = lab.learner.model.learn(task).rows
+        for name, at in origin.items():
+            for row, key in zip(rows[name], space.sheets[name].rows.keys[at].tolist(), strict=True):
+                touching.setdefault((name, key), []).append(row.tobytes())
+    shards.learn(checkerboard(BATCH))
+    alone = {place: rows[0] for place, rows in touching.items() if len(rows) == 1}
+    assert len(alone) >= len(set(checkerboard(BATCH).user_key[examples.event])) < len(touching)
+    for (name, key), row in alone.items():
+        assert _rows(shards, name, np.array([key])).tobytes() == row, name
+
+
+def _keys_of(task: ShardTask, examples: Examples, name: str) -> np.ndarray:
+    keys = np.zeros(len(task.rows[name]), np.int64)
+    refs = task.refs[name]
+    keys[refs[refs >= 0]] = examples.keys[name][refs >= 0]
+    return keys
+
+
+def check_weight(subject: Subject) -> None:
+    """An event of weight 0 leaves every descended row as it is; of weight 2 it loses twice as much."""
+    lab = subject.lab()
+    lab.learn(checkerboard(BATCH))
+    task, _ = subject.task(lab)
+    averaged = {block.name for block in lab.learner.model.blocks() if block.merge == "mean"}
+    before = {name: rows.copy() for name, rows in task.rows.items() if name not in averaged}
+    double = lab.learner.model.score(replace(task, weight=2 * task.weight))[1]
+    np.testing.assert_allclose(double, 2 * lab.learner.model.score(task)[1])
+    widths = {block.name: block.width for block in lab.learner.model.blocks()}
+    after = lab.learner.model.learn(replace(task, weight=np.zeros_like(task.weight))).rows
+    assert all(np.array_equal(after[name][:, : widths[name]], rows[:, : widths[name]]) for name, rows in before.items())
+
+
+CHECKS: dict[Callable[[Subject], None], Callable[[Any], Any]] = {
+    check_gradient: lambda model: broken.Broken(model, learn=broken.half_step),
+    check_tails: lambda model: broken.Broken(model, score=broken.score_not_finite),
+    check_unknown: lambda model: broken.Broken(model, score=broken.score_nan_for_unknown),
+    check_scoring_is_pure: lambda model: broken.Broken(model, score=broken.score_that_learns),
+    check_score_is_what_learning_sees: lambda model: broken.Broken(model, score=broken.score_halved),
+    check_empty: lambda model: broken.Broken(model, examples=broken.examples_need_events),
+    check_planted: lambda model: broken.Broken(model, learn=broken.learns_nothing),
+    check_keys: lambda model: broken.Broken(model, learn=broken.touches_nothing_first),
+    check_shipping: lambda model: broken.Broken(model, learn=broken.remembers),
+    check_one_shard_is_sequential: lambda model: broken.Broken(model, learn=broken.looks_at_size),
+    check_weight: lambda model: broken.Broken(model, learn=broken.ignores_weight),
+}
+SUBJECTS = [Subject(name, (f"model.optimizer.name={optimizer}",)) for name in MODELS for optimizer in ("auto", *OPTIMIZERS)]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: f"{subject.name}-{subject.sets[0].split('=')[1]}")
+def test_contract(check: Callable[[Subject], None], subject: Subject) -> None:
+    check(subject)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", MODELS)
+def test_a_broken_model_is_caught(check: Callable[[Subject], None], name: str) -> None:
+    with pytest.raises((AssertionError, ValueError)):
+        check(Subject(name, (), CHECKS[check]))
+
+

@@ -1,0 +1,92 @@
+"""Processes that are killed, asked to stop, or started twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+from processes import Process, start
+
+from freshet.errors import AlreadyRunning
+from freshet.pipelines.totals import totals
+from freshet.store.lock import model_lock
+
+pytestmark = [pytest.mark.spark, pytest.mark.slow]
+
+FILES, EVENTS = 6, 60
+
+
+def learned(site) -> list[int]:
+    """Numbers of the micro-batches that were learned."""
+    return [s.batch_id for s in site.snapshots() if s.kind == "learn"]
+
+
+@pytest.fixture
+def unhurt(new_site):
+    site = new_site("unhurt")
+    site.write(FILES * EVENTS, EVENTS)
+    site.train()
+    return site
+
+
+def test_kill_9_anywhere_ends_in_the_state_of_the_run_never_killed(site, unhurt) -> None:
+    """Between table writes, before the commit, after the commit but before Spark's own: each in a process that really dies."""
+    site.write(FILES * EVENTS, EVENTS)
+    # The row of `snapshots` is first passed by the start of a run, so the third time is the second micro-batch.
+    kills = [("after_events:kill9:2", [0]), ("before_snapshot_row:kill9:3", [0, 1]), ("after_snapshot_row:kill9:3", [0, 1, 2, 3])]
+    for number, (place, batches) in enumerate(kills):
+        process = start(site, f"process{number}", "--available-now", failpoints=place)
+        assert process.code() == -signal.SIGKILL, process.text()
+        assert learned(site) == batches
+    site.train()
+    assert learned(site) == list(range(FILES))
+    assert (site.digest(), totals(site.snapshots())) == (unhurt.digest(), totals(unhurt.snapshots()))
+    [events] = site.sql("select count(*) as n, count(distinct event_id) as ids from events")
+    assert events["n"] == events["ids"] == FILES * EVENTS
+
+
+def test_asked_to_stop_it_finishes_its_micro_batch_and_a_second_learner_is_refused_meanwhile(site, new_site, unhurt) -> None:
+    other = new_site("other")
+    asked = []
+    for one, number in ((site, signal.SIGTERM), (other, signal.SIGINT)):
+        one.write(FILES * EVENTS, EVENTS)
+        # Asleep in the middle of a micro-batch, the second or a later one, when the signal comes.
+        asleep = ",".join(f"before_snapshot_row:sleep4:{time}" for time in range(3, FILES + 2))
+        process = start(one, "process", "--trigger", "1 second", failpoints=asleep)
+        process.passed("before_snapshot_row")
+        if number == signal.SIGTERM:
+            check_second_learner_is_refused(one)
+            process.running.send_signal(number)
+        else:
+            os.killpg(process.running.pid, number)  # as a terminal does it
+        asked.append((one, process))
+    for one, process in asked:
+        assert process.code() == 0, process.text()
+        assert learned(one)[:2] == [0, 1] and len(learned(one)) < FILES
+        with model_lock(one.settings().store.root, "test"):
+            pass
+        one.train()
+        assert (one.digest(), totals(one.snapshots())) == (unhurt.digest(), totals(unhurt.snapshots()))
+
+
+def check_second_learner_is_refused(site) -> None:
+    """In this process and in another, with the same checkpoint and with another."""
+    for sets in ((), (f"store.checkpoint={site.folder / 'another'}",)):
+        with pytest.raises(AlreadyRunning) as refusal:
+            site.train(*sets)
+        assert str(site.settings().store.checkpoint_path) in str(refusal.value.facts["holder"])
+    assert not (site.folder / "another").exists()
+
+
+def test_a_second_process_is_refused_with_exit_code_2_before_it_writes(site) -> None:
+    site.write(EVENTS, EVENTS)
+    site.train()
+    before = sorted(path for path in (site.folder / "model").rglob("*") if not path.name.endswith("lock"))
+    store = site.settings().store
+    with model_lock(store.root, store.checkpoint_path):
+        process: Process = start(site, "second", "--available-now", "--set", f"store.checkpoint={site.folder / 'another'}")
+        assert process.code() == 2, process.text()
+    assert store.root in process.text() and f"{os.getpid()} on " in process.text()
+    assert "Traceback" not in process.text()
+    assert sorted(path for path in (site.folder / "model").rglob("*") if not path.name.endswith("lock")) == before

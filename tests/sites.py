@@ -1,0 +1,68 @@
+"""A small model on files of its own, learned by the real pipeline on the shared session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from freshet.demo.dirt import Dirt
+from freshet.demo.truth import World
+from freshet.demo.writer import Generator, Manifest
+from freshet.settings import Settings, load
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from freshet.report import BatchReport
+
+WORLD = World(users=120, items=60, seed=11, events=3000)
+
+
+@dataclass
+class Site:
+    """Source files, tables and checkpoint of one model under one folder."""
+
+    spark: SparkSession
+    folder: Path
+    sets: list[str] = field(default_factory=list)
+
+    @property
+    def source(self) -> Path:
+        return self.folder / "events"
+
+    def given(self) -> list[str]:
+        """The settings of this site, as `--set` takes them."""
+        mine = [
+            f"store.root={self.folder / 'model'}", f"source.path={self.source}", "source.event_types=[click]",
+            "source.context=[device]", "model.factors=4", "model.round_events=400", "metrics.sample=32",
+        ]
+        return [*mine, *self.sets]
+
+    def settings(self, *sets: str) -> Settings:
+        return load([], {}, [*self.given(), *sets])[0]
+
+    def write(self, events: int = 1200, per_file: int = 400, dirt: Dirt | None = None, world: World = WORLD, **more: Any) -> Manifest:
+        return Generator(world, self.source, events, per_file, None, dirt or Dirt(), **more).run()
+
+    def train(self, *sets: str, **options: Any) -> list[BatchReport]:
+        """Learn what is there; the reports of the micro-batches."""
+        from freshet.pipelines.online import train
+
+        reports: list[BatchReport] = []
+        assert train(self.spark, self.settings(*sets), available_now=True, listener=reports.append, **options) == 0
+        return reports
+
+    def snapshots(self) -> list[Any]:
+        from freshet.store.snapshots import History
+        from freshet.store.tables import Tables
+
+        return History.load(Tables(self.spark, self.settings().store.root)).live()
+
+    def digest(self) -> str:
+        return str(self.snapshots()[-1].digest)
+
+    def sql(self, query: str, as_of: int | None = None) -> list[dict[str, Any]]:
+        from freshet.pipelines.query import sql
+
+        return sql(self.spark, self.settings(), query, as_of).to_pylist()

@@ -1,0 +1,67 @@
+"""One holder per root, told apart by the kernel."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from freshet.errors import AlreadyRunning
+from freshet.store.lock import LOCK_FILE, model_lock
+
+HOLD = """
+import sys, time
+from freshet.store.lock import model_lock
+with model_lock(sys.argv[1], "there"):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_second_taker_in_the_same_process_is_refused_with_the_holder(tmp_path: Path) -> None:
+    with model_lock(str(tmp_path), "checkpoint"), pytest.raises(AlreadyRunning) as caught, model_lock(str(tmp_path)):
+        raise AssertionError("two holders")
+    assert caught.value.facts["holder"]["pid"] == os.getpid()  # type: ignore[index]
+    assert caught.value.facts["holder"]["checkpoint"] == "checkpoint"  # type: ignore[index]
+    with model_lock(str(tmp_path)):
+        pass
+
+
+def test_a_killed_holder_leaves_nothing_behind(tmp_path: Path) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(AlreadyRunning) as caught, model_lock(str(tmp_path)):
+            raise AssertionError("two holders")
+        assert caught.value.facts["holder"]["pid"] == holder.pid  # type: ignore[index]
+    finally:
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    with model_lock(str(tmp_path)):
+        assert json.loads((tmp_path / LOCK_FILE).read_text())["pid"] == os.getpid()
+
+
+def test_force_takes_over_and_the_lock_stays_with_the_first(tmp_path: Path) -> None:
+    with model_lock(str(tmp_path)):
+        with model_lock(str(tmp_path), force=True):
+            pass
+        with pytest.raises(AlreadyRunning), model_lock(str(tmp_path)):
+            raise AssertionError("two holders")
+
+
+def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+    with model_lock(f"file:{tmp_path}/deep/er"):
+        mode = (tmp_path / "deep/er" / LOCK_FILE).stat().st_mode
+    assert stat.S_IMODE(mode) == 0o600
+
+
+def test_elsewhere_nothing_is_locked() -> None:
+    with model_lock("s3a://bucket/model"), model_lock("s3a://bucket/model"):
+        pass

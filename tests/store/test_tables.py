@@ -1,0 +1,124 @@
+"""Tables as every engine sees them, and what an append refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pytest
+from delta.tables import DeltaTable
+
+from freshet.errors import FreshetError, StateDamaged, StoreFailed, UnknownName
+from freshet.schema import TABLES
+from freshet.store.tables import Tables, local_folder
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+pytestmark = pytest.mark.spark
+
+ITEMS = pa.table({
+    "item_id": ["a", "b"], "title": ["Å\n\u202e", None], "category": [None, "x"],
+    "attributes": pa.array([[("k", "v")], None], pa.map_(pa.string(), pa.string())),
+})  # fmt: skip
+
+
+@pytest.fixture
+def tables(spark: SparkSession, tmp_path: Path) -> Tables:
+    made = Tables(spark, str(tmp_path / "a model, 100% ok"), log_checkpoint_interval=7, log_retention=3600)
+    made.create()
+    return made
+
+
+def folder(tables: Tables, name: str) -> Path:
+    found = local_folder(tables.path(name))
+    assert found is not None
+    return found
+
+
+def entry(path: Path, kind: str) -> dict[str, Any]:
+    lines = (path / "_delta_log" / f"{0:020d}.json").read_text().splitlines()
+    return dict(next(json.loads(line)[kind] for line in lines if kind in json.loads(line)))
+
+
+def test_a_table_is_what_delta_itself_would_have_created(spark: SparkSession, tables: Tables, tmp_path: Path) -> None:
+    builder = DeltaTable.createIfNotExists(spark).location(str(tmp_path / "reference")).comment(TABLES["snapshots"].row)
+    for column in TABLES["snapshots"].columns:
+        builder = builder.addColumn(column.name, column.type, nullable=not column.required, comment=column.comment)
+    builder.execute()
+    ours, theirs = folder(tables, "snapshots"), tmp_path / "reference"
+    assert entry(ours, "protocol") == entry(theirs, "protocol")
+    for what in ("description", "format", "partitionColumns"):
+        assert entry(ours, "metaData")[what] == entry(theirs, "metaData")[what]
+    assert json.loads(entry(ours, "metaData")["schemaString"]) == json.loads(entry(theirs, "metaData")["schemaString"])
+
+
+def test_every_table_is_plain_and_says_what_its_columns_are(tables: Tables) -> None:
+    import deltalake
+
+    for name, table in TABLES.items():
+        found = deltalake.DeltaTable(str(folder(tables, name)))
+        assert (found.protocol().min_reader_version, found.protocol().min_writer_version) == (1, 2)
+        assert found.metadata().description == table.row
+        assert found.metadata().configuration["delta.checkpointInterval"] == "7"
+        assert [field.name for field in found.schema().fields] == table.names
+        assert [field.metadata["comment"] for field in found.schema().fields] == [c.comment for c in table.columns]
+        assert [not field.nullable for field in found.schema().fields] == [column.required for column in table.columns]
+
+
+def test_creating_again_changes_nothing(tables: Tables) -> None:
+    before = entry(folder(tables, "items"), "metaData")["id"]
+    tables.create()
+    assert entry(folder(tables, "items"), "metaData")["id"] == before
+
+
+def test_rows_come_back_and_the_cost_is_told(tables: Tables) -> None:
+    import deltalake
+
+    done = tables.append("items", ITEMS, note="mine")
+    assert (done.rows, done.version) == (2, 1)
+    assert done.bytes == sum(file.stat().st_size for file in folder(tables, "items").glob("*.parquet"))
+    assert tables.version("items") == 1
+    assert tables.collect("items", tables.read("items").orderBy("item_id")).to_pylist() == ITEMS.to_pylist()
+    assert deltalake.DeltaTable(str(folder(tables, "items"))).to_pyarrow_table().num_rows == 2
+
+
+@pytest.mark.parametrize("broken", [
+    ITEMS.drop_columns(["title"]),
+    ITEMS.append_column("colour", pa.array(["red", "red"])),
+    ITEMS.set_column(0, "item_id", pa.array([None, "b"])),
+    ITEMS.set_column(2, "category", pa.array([[1], [2]])),
+], ids=["missing", "unexpected", "null", "type"])  # fmt: skip
+def test_rows_that_do_not_fit_are_refused_before_anything_is_written(tables: Tables, broken: pa.Table) -> None:
+    with pytest.raises(FreshetError) as caught:
+        tables.append("items", broken)
+    assert caught.value.facts["table"] == "items"
+    assert list(folder(tables, "items").glob("*.parquet")) == []
+
+
+@pytest.mark.parametrize("name", ["../items", "/etc", "items/../../x", "", "Items", "s3://x"])
+def test_no_name_leads_out_of_the_root(tables: Tables, name: str) -> None:
+    with pytest.raises(UnknownName):
+        tables.path(name)
+
+
+def test_an_error_of_the_engine_is_told_with_the_table_and_the_way_out(tables: Tables) -> None:
+    shutil.rmtree(folder(tables, "items"))
+    folder(tables, "items").write_text("in the way")
+    with pytest.raises(StoreFailed) as failed:
+        tables.append("items", ITEMS)
+    assert failed.value.facts["table"] == "items"
+    assert failed.value.remedy
+    shutil.rmtree(folder(tables, "ids"))
+    with pytest.raises(StateDamaged) as damaged:
+        tables.collect("ids", tables.read("ids"))
+    assert damaged.value.facts["table"] == "ids"
+
+
+def test_a_plain_path_is_local_and_absolute() -> None:
+    assert local_folder("data/m") == Path("data/m").resolve()
+    assert local_folder("file:///data/m") == Path("/data/m")
+    assert local_folder("hdfs://host/data") is None

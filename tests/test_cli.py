@@ -1,0 +1,236 @@
+"""The command line without Spark: what is refused, in which order things happen, and what each command calls."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from freshet import errors
+from freshet.cli import job, main
+from freshet.cli.commands import main as group
+from freshet.cli.running import unexpected
+
+ROOT = Path(__file__).parents[1]
+
+
+class Session:
+    stopped = False
+
+    def stop(self) -> None:
+        Session.stopped = True
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Fake pipelines that note what they were called with; no Spark is started."""
+    noted: dict[str, Any] = {"answer": None, "raise": None}
+
+    def fake(module: str, name: str) -> None:
+        def call(spark: object, settings: Any, **options: Any) -> Any:
+            for watcher in ("listener", "announce"):
+                options.pop(watcher, None)
+            noted.update(name=f"{module}.{name}", settings=settings, options=options)
+            if noted["raise"]:
+                raise noted["raise"]
+            return noted["answer"]
+
+        made = sys.modules.get(f"fake.{module}") or ModuleType(module)
+        monkeypatch.setitem(sys.modules, f"fake.{module}", made)
+        monkeypatch.setitem(sys.modules, f"freshet.pipelines.{module}", made)
+        import freshet.pipelines
+
+        monkeypatch.setattr(freshet.pipelines, module, made, raising=False)
+        setattr(made, name, call)
+
+    for module, name in PIPELINES:
+        fake(module, name)
+    monkeypatch.setattr("freshet.cli.running._session", lambda settings: Session())
+    Session.stopped = False
+    return noted
+
+
+PIPELINES = (
+    ("showcase", "demo"), ("online", "train"), ("recommend", "recommend_user"), ("recommend", "recommend_batch"),
+    ("status", "status"), ("replay", "replay"), ("maintain", "maintain"), ("reset", "reset"), ("query", "sql"),
+)  # fmt: skip
+
+
+def invoke(*args: str, env: dict[str, str] | None = None) -> Result:
+    return CliRunner(env=env).invoke(main, args)
+
+
+SOURCE = ("--set", "source.path=events")
+
+
+@pytest.mark.parametrize(
+    ("args", "name", "options"),
+    [
+        (["demo", "--quick"], "showcase.demo", {"quick": True}),
+        (["train", *SOURCE], "online.train",
+         {"available_now": False, "adopt_checkpoint": False, "skip_batch": None, "reason": None}),
+        (["train", *SOURCE, "--available-now", "--skip-batch", "3", "--reason", "cents"], "online.train",
+         {"available_now": True, "adopt_checkpoint": False, "skip_batch": 3, "reason": "cents"}),
+        (["recommend", "--user", "7", "-n", "5"], "recommend.recommend_user", {"user": "7", "n": 5}),
+        (["recommend", "--all"], "recommend.recommend_batch", {"n": 10, "touched_since": None}),
+        (["recommend", "--touched-since", "0"], "recommend.recommend_batch", {"n": 10, "touched_since": 0}),
+        (["status"], "status.status", {}),
+        (["replay", "--verify", "--from", "1", "--to", "2"], "replay.replay",
+         {"verify": True, "from_version": 1, "to_version": 2}),
+        (["maintain"], "maintain.maintain", {"compact": True, "orphans": True, "retention": True}),
+        (["maintain", "--orphans"], "maintain.maintain", {"compact": False, "orphans": True, "retention": False}),
+        (["reset"], "reset.reset", {"yes": False}),
+        (["sql", "select 1", "--as-of", "4"], "query.sql", {"query": "select 1", "as_of": 4}),
+    ],
+)  # fmt: skip
+def test_command_is_one_library_call(
+    called: dict[str, Any], args: list[str], name: str, options: dict[str, Any]
+) -> None:
+    result = invoke(*args)
+    assert result.exit_code == 0, result.output
+    assert (called["name"], called["options"]) == (name, options)
+    assert Session.stopped
+
+
+def test_every_command_is_tried_above_and_has_an_example() -> None:
+    assert set(main.commands) == {
+        "demo", "train", "recommend", "status", "replay", "maintain", "reset", "sql", "config",
+    }  # fmt: skip
+    for name in set(main.commands) - {"config"}:
+        text = invoke(name, "--help").output
+        assert f"freshet {name}" in text.split("Options:")[0], name
+    assert "freshet demo" in invoke("--help").output
+
+
+def test_options_that_stand_for_settings(called: dict[str, Any]) -> None:
+    assert invoke("train", *SOURCE, "--trigger", "5 seconds", "--set", "stream.trigger=9").exit_code == 0
+    assert called["settings"].stream.trigger == 5.0
+    assert invoke("demo", "--model", "mf").exit_code == 0
+    assert called["settings"].model.name == "mf"
+    refused = invoke("demo", "--model", "bprr")
+    assert refused.exit_code == 2
+    assert "--model: model.name: got \"bprr\"" in refused.output
+    assert "did you mean bpr?" in refused.output
+
+
+def test_all_refusals_at_once_and_nothing_starts(called: dict[str, Any]) -> None:
+    result = invoke("train", "--set", "model.factors=0", "--set", "modl.seed=1", env={"FRESHET_GUARD__X": "1"})
+    assert result.exit_code == 2
+    for key in ("source.path", "model.factors", "modl.seed", "guard.x"):
+        assert key in result.output
+    assert "name" not in called
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["recommend"], ["recommend", "--user", "1", "--all"], ["train", "--skip-batch", "1"], ["train", "--reason", "x"],
+     ["recommend", "--user", "1", "-n", "0"], ["sql"]],
+)  # fmt: skip
+def test_options_that_do_not_go_together(called: dict[str, Any], args: list[str]) -> None:
+    assert invoke(*args, *(SOURCE if args[0] == "train" else ())).exit_code == 2
+    assert "name" not in called
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "text"),
+    [
+        (errors.AlreadyRunning("Another learner holds it.", remedy="Stop it.", root="r", holder=1), 2,
+         "Another learner holds it. Stop it.\n"),
+        (errors.CheckFailed("A digest differs."), 1, "A digest differs.\n"),
+        (KeyboardInterrupt(), 130, "Stopped.\n"),
+        (ValueError("odd\nmore"), 2, "Unexpected ValueError: odd. The option --debug shows the traceback.\n"),
+    ],
+)  # fmt: skip
+def test_what_goes_wrong_is_one_sentence_and_a_code(
+    called: dict[str, Any], raised: BaseException, code: int, text: str
+) -> None:
+    called["raise"] = raised
+    result = invoke("status")
+    assert (result.exit_code, result.output) == (code, text)
+    assert Session.stopped
+
+
+def test_debug_shows_the_traceback(called: dict[str, Any]) -> None:
+    called["raise"] = ValueError("odd")
+    assert "Traceback" in invoke("status", "--debug").output
+    assert "Traceback" in invoke("status", env={"FRESHET_DEBUG": "1"}).output
+    assert "Traceback" not in invoke("status").output
+
+
+def test_an_error_of_java_is_its_root_cause() -> None:
+    class Throwable:
+        def __init__(self, message: str, cause: Throwable | None = None) -> None:
+            self.message, self.cause = message, cause
+
+        def getCause(self) -> Throwable | None:
+            return self.cause
+
+        def getMessage(self) -> str:
+            return self.message
+
+        def getClass(self) -> Throwable:
+            return self
+
+        def getSimpleName(self) -> str:
+            return "IOException"
+
+    error = RuntimeError("An error occurred while calling o1.load\n\tat java.base/...")
+    error.java_exception = Throwable("Job aborted", Throwable("disk full\n\tat x"))  # type: ignore[attr-defined]
+    assert unexpected(error) == "Unexpected IOException: disk full."
+
+
+def test_answers_are_printed(called: dict[str, Any]) -> None:
+    called["answer"] = {"health": "good", "head": {"version": 3}}
+    assert json.loads(invoke("status", "--json").output) == called["answer"]
+    assert invoke("status").output.split() == ["health", "good", "head.version", "3"]
+    called["answer"] = [{"rank": 1, "item": "x"}]
+    assert invoke("recommend", "--user", "1").output.split() == ["rank", "item", "1", "x"]
+    called["answer"] = 1
+    assert invoke("replay", "--verify").exit_code == 1
+
+
+def test_config_show_needs_no_spark() -> None:
+    result = invoke("config", "show", "--origin", "--set", "model.factors=32")
+    assert result.exit_code == 0
+    assert "model.factors = 32 " in result.output
+    assert "# --set model.factors" in result.output
+    assert "# default.yaml:" in result.output
+    assert invoke("config", "default").output.startswith("# Every setting of Freshet")
+
+
+@pytest.mark.parametrize("name", ["train", "recommend", "replay", "maintain"])
+def test_job_is_the_command(called: dict[str, Any], name: str) -> None:
+    args = [*SOURCE, *(["--all"] if name == "recommend" else [])]
+    assert job(name, [*args, "--set", "model.factors=0"]) == 2
+    called["answer"] = 1
+    assert job(name, args) == 1
+    called["answer"] = None
+    assert job(name, args) == 0
+    text = (ROOT / "jobs" / f"{name}.py").read_text(encoding="utf-8")
+    assert f'job("{name}", sys.argv[1:])' in ast.unparse(ast.parse(text)).replace("'", '"')
+
+
+def test_nothing_of_spark_is_imported_before_settings_and_java_are_accepted(tmp_path: Path) -> None:
+    """In a process of its own: refused settings, then a missing Java, each without pyspark."""
+    code = (
+        "import sys\nfrom freshet.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nfinally:\n    assert 'pyspark' not in sys.modules, 'pyspark was imported'\n"
+    )
+    env = {**os.environ, "JAVA_HOME": str(tmp_path), "PATH": str(tmp_path)}
+    for args, text in ((["status", "--set", "model.factors=0"], "model.factors"), (["status"], "needs Java 17")):
+        done = subprocess.run([sys.executable, "-c", code, *args], env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 2, done.stderr
+        assert text in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_the_group_is_the_entry_point() -> None:
+    assert group is main

@@ -1,0 +1,112 @@
+"""The progress table: which micro-batches get a line, and that cumulative and recent figures are the sums they say."""
+
+from __future__ import annotations
+
+import io
+
+import pyarrow as pa
+import pytest
+
+from freshet.report import BatchReport, Metric
+from freshet.terminal import COLUMNS, ProgressTable, Sums, lag_text, print_result
+
+
+def report(number: int, metrics: tuple[Metric, ...] = (), note: str = "", refused: int = 1) -> BatchReport:
+    return BatchReport(
+        version=number, kind="learn", batch_id=number, read=1000, accepted=1000 - refused, quarantined=refused,
+        duplicate=0, late=0, seconds=0.5, lag_seconds=1.0, users=10, items=5, metrics=metrics, note=note,
+    )  # fmt: skip
+
+
+def printed(reports: list[BatchReport]) -> list[str]:
+    out = io.StringIO()
+    table = ProgressTable(out)
+    for one in reports:
+        table(one)
+    return out.getvalue().splitlines()
+
+
+def lines(text: list[str]) -> list[str]:
+    return [line for line in text if line.split()[0].isdigit()]
+
+
+def metric(name: str, total: float, scoring: str = "served", learner: str = "bpr", which: str = "all") -> Metric:
+    return Metric(name, scoring, learner, which, total, 100)
+
+
+def test_lines_on_doubling_batches_and_on_notes() -> None:
+    notes = {5: "drift", 11: "refused"}
+    text = lines(printed([report(number, note=notes.get(number, "")) for number in range(1, 21)]))
+    assert [int(line.split()[0]) for line in text] == [1, 2, 4, 5, 8, 11, 16]
+    assert [line.split()[-1] for line in text if int(line.split()[0]) in notes] == ["drift", "refused"]
+
+
+def test_cumulative_and_since_the_last_line() -> None:
+    reports = [report(number, (metric("recall@10", 10.0 * number),)) for number in (1, 2, 3, 4)]
+    text = lines(printed(reports))
+    # batch 4: (10 + 20 + 30 + 40) / 400 in all, (30 + 40) / 200 since batch 2
+    assert "0.2500/0.3500" in text[-1]
+    assert text[-1].split()[1:4] == ["4,000", "4", "2,000"]
+
+
+def test_a_root_is_taken_of_the_sum_and_not_summed() -> None:
+    assert "3.0000/3.0000" in lines(printed([report(1, (metric("rmse", 900.0, learner="mf"),))]))[0]
+
+
+def test_columns_are_chosen_by_kind() -> None:
+    chosen = (
+        metric("logloss", 60.0, "sequential"), metric("recall@10", 20.0), metric("ndcg@10", 10.0),
+        metric("recall@10", 8.0, learner="popularity"), metric("recall@10", 90.0, which="new_user"),
+    )  # fmt: skip
+    text = printed([report(1, chosen)])
+    assert "logloss (seq.)" in text[0]
+    assert "recall@10" in text[0]
+    assert lines(text)[0].split()[6:9] == ["0.6000/0.6000", "0.2000/0.2000", "0.0800/0.0800"]
+    served = (metric("rmse", 100.0, "sequential", "mf"), metric("rmse", 81.0, "served", "mf"))
+    assert "0.9000/0.9000" in lines(printed([report(1, served)]))[0]
+
+
+def test_widths_are_fixed_and_a_pipe_gets_no_colours() -> None:
+    text = printed([report(number, (metric("recall@10", 5.0),), note="n" * (number == 3)) for number in range(1, 9)])
+    width = sum(width for _, width in COLUMNS) + len(COLUMNS) - 1
+    assert {len(line.partition("  n")[0].rstrip()) for line in text} == {width}
+    assert "\x1b" not in "".join(text)
+
+
+def test_no_events_no_number() -> None:
+    assert "-/-" in lines(printed([report(1, (Metric("rmse", "served", "mf", "all", 0.0, 0),))]))[0]
+
+
+def test_words_and_rows_between_the_lines() -> None:
+    out = io.StringIO()
+    table = ProgressTable(out)
+    table.say("[compiling] the kernels")
+    table.show(pa.table({"answer": [42]}))
+    assert out.getvalue().splitlines() == ["[compiling] the kernels", "answer", "    42"]
+
+
+def test_sums_are_associative() -> None:
+    reports = [report(number, (metric("rmse", float(number)),)) for number in range(6)]
+    whole, part = Sums(), Sums()
+    for one in reports:
+        whole.add(one)
+    for one in reversed(reports):
+        part.add(one)
+    assert whole == part
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.42, "0.4 s"), (12, "12 s"), (210, "3.5 min"), (7200, "2.0 h"), (354240, "4.1 d"), (0, "0.0 s")],
+)
+def test_lag(seconds: float, text: str) -> None:
+    assert lag_text(seconds) == text
+
+
+def test_tables_are_aligned() -> None:
+    out = io.StringIO()
+    print_result(pa.table({"item": ["a", "longer"], "score": [0.5, 10.0], "why": [None, "x"]}), out)
+    assert out.getvalue().splitlines() == ["item    score  why", "a         0.5  null", "longer     10  x"]
+    out = io.StringIO()
+    print_result([], out)
+    assert out.getvalue().strip() == ""

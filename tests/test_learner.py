@@ -1,0 +1,171 @@
+"""One micro-batch as a pure function: digests that can be recomputed, who ran a shard does not matter, refusals change nothing."""
+
+from __future__ import annotations
+
+import json
+import random
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from planted import Lab, checkerboard, part, settings
+
+from freshet.errors import BatchRefused
+from freshet.head import digests
+from freshet.kernels.digest import as_hex, fold
+from freshet.pipelines.assembly import new_head
+from freshet.schema import HISTORY, HISTORY_ARCHIVE, POPULARITY, WINDOW
+
+MODELS = pytest.mark.parametrize("model", ["mf", "bpr"])
+SHARDS = ("model.shards=4", "model.round_events=150")
+
+
+def lab(*sets: str) -> Lab:
+    return Lab(settings(*sets))
+
+
+def recomputed(one: Lab) -> int:
+    """The digest of everything in the head, from the rows alone."""
+    total = 0
+    for name, table in one.head.tables.items():
+        rows, _ = one.head.gather(name, table.keys.copy())
+        total ^= fold(digests(one.head.blocks[name], rows))
+    return total
+
+
+@MODELS
+def test_the_digest_that_is_kept_is_the_digest_recomputed(model: str) -> None:
+    one = lab(f"model.name={model}", *SHARDS)
+    for number in range(4):
+        before = one.head.digest
+        one.learn(checkerboard(400, start=400 * number))
+        assert one.head.digest == recomputed(one) != before
+        assert one.head.hex_digest == as_hex(recomputed(one))
+    one.head.tables[POPULARITY].column("values")[0, 0] += np.float32(1)
+    assert one.head.digest != recomputed(one)
+
+
+def test_one_bit_of_any_column_of_any_block_changes_the_digest() -> None:
+    one = lab("model.name=bpr", "history.items=32")
+    for number in range(4):
+        one.learn(checkerboard(400, start=400 * number))
+    whole = recomputed(one)
+    for name, table in one.head.tables.items():
+        assert len(table), name
+        block = one.head.blocks[name]
+        for column in ("values",) * bool(block.width) + ("links",) * bool(block.links) + ("count", "last_at"):
+            cells = table.column(column).reshape(len(table), -1).view(np.uint8)
+            cells[0, 0] ^= 1
+            assert recomputed(one) != whole, (name, column)
+            cells[0, 0] ^= 1
+    assert recomputed(one) == whole
+
+
+def test_a_head_put_together_in_any_order_has_the_same_digest() -> None:
+    one = lab("model.name=bpr")
+    one.learn(checkerboard(500))
+    other = new_head(one.learner.model, one.chosen)
+    for name, table in reversed(one.head.tables.items()):
+        keys = table.keys[::-1].copy()
+        for half in (keys[::2], keys[1::2]):
+            rows, _ = one.head.gather(name, half.copy())
+            other.put(name, rows, digests(other.blocks[name], rows))
+    assert other.digest == one.head.digest
+
+
+@MODELS
+def test_who_runs_a_shard_and_when_does_not_matter(model: str) -> None:
+    plain, shuffled, threads = (lab(f"model.name={model}", *SHARDS) for _ in range(3))
+
+    def in_any_order(tasks):
+        order = list(range(len(tasks)))
+        random.Random(3).shuffle(order)
+        done = {at: shuffled.learner.model.learn(tasks[at]) for at in order}
+        return [done[at] for at in range(len(tasks))]
+
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(3):
+            events = checkerboard(600, start=600 * number)
+            plain.learn(events)
+            shuffled.learn(events, in_any_order)
+            threads.learn(events, lambda tasks: list(pool.map(threads.learner.model.learn, tasks)))
+            assert plain.bits() == shuffled.bits() == threads.bits()
+
+
+def test_results_given_back_in_another_order_are_noticed_by_the_comparison() -> None:
+    """The subject that must fail the comparison above."""
+    plain, wrong = lab("model.name=mf", *SHARDS), lab("model.name=mf", *SHARDS)
+    plain.learn(checkerboard(150))
+    with pytest.raises((AssertionError, ValueError, IndexError)):
+        wrong.learn(checkerboard(150), lambda tasks: wrong.one_by_one(tasks)[::-1])
+        assert plain.bits() == wrong.bits()
+
+
+def test_two_batches_and_one_differ_only_in_the_rounding_of_popularity() -> None:
+    """`mf` draws nothing from the batch, so with rounds as long as the batches all its rows are equal; histories and the
+    window do not depend on batches; decayed sums are rounded to float32 once a batch."""
+    events = checkerboard(600)
+    sets = ("model.name=mf", "model.shards=4", "model.round_events=300", "popularity.half_life=60 seconds")
+    once, twice, longer = lab(*sets), lab(*sets), lab(*sets, "model.round_events=600")
+    once.learn(events)
+    longer.learn(events)
+    for half in (slice(0, 300), slice(300, 600)):
+        twice.learn(part(events, half))
+    for name in ("mean", "user", "item", HISTORY, HISTORY_ARCHIVE, WINDOW):
+        assert once.bits()[name] == twice.bits()[name], name
+    for name in (POPULARITY, "totals"):
+        keys = once.head.tables[name].keys.copy()
+        (a, _), (b, _) = once.head.gather(name, keys), twice.head.gather(name, keys)
+        np.testing.assert_allclose(a.values, b.values, rtol=1e-6)
+        assert np.array_equal(a.count, b.count) and np.array_equal(a.last_at, b.last_at)
+    assert once.bits()[POPULARITY] != twice.bits()[POPULARITY]
+    assert once.bits()["item"] != longer.bits()["item"]
+
+
+def test_another_shard_number_another_seed_another_order_give_other_rows() -> None:
+    events = checkerboard(400)
+    found = set()
+    for sets in ((), ("model.shards=3",), ("model.seed=2",), ("model.round_events=50", "model.shards=3")):
+        one = lab("model.name=bpr", *sets)
+        one.learn(events)
+        found.add(one.head.digest)
+    backwards = lab("model.name=bpr")
+    backwards.learn(part(events, slice(None, None, -1)))
+    assert len(found | {backwards.head.digest}) == 5
+
+
+@MODELS
+@pytest.mark.parametrize(("sets", "reason"), [
+    (("model.max_norm=0.01", "guard.max_capped_share=0.1"), "capped"),
+    (("model.optimizer.name=sgd", "model.optimizer.bias_rate=1e38", "model.max_norm=1e30"), "not finite"),
+])
+def test_a_refused_batch_leaves_the_head_untouched(model: str, sets: tuple[str, ...], reason: str) -> None:
+    name = f"model.name={model}"
+    one = lab(name, *SHARDS)
+    one.learn(checkerboard(300))
+    before, digest, memory = one.bits(), one.head.digest, one.head.nbytes
+    wild = lab(name, *SHARDS, *sets).learner
+    with pytest.raises(BatchRefused) as refused:
+        wild.learn(one.head, checkerboard(300, start=300), lambda tasks: [wild.model.learn(task) for task in tasks])
+    assert refused.value.facts["reason"] == reason
+    assert refused.value.remedy
+    assert (one.bits(), one.head.digest, one.head.nbytes) == (before, digest, memory)
+    one.learn(checkerboard(300, start=300))
+    assert one.head.digest == recomputed(one) != digest
+
+
+def test_learning_without_taking_changes_nothing_and_gives_the_same_twice() -> None:
+    one = lab("model.name=bpr", *SHARDS)
+    one.learn(checkerboard(300))
+    before = one.bits()
+    first, second = (one.learner.learn(one.head, checkerboard(300, start=300), one.one_by_one) for _ in range(2))
+    assert one.bits() == before
+    assert first.digest == second.digest != one.head.digest
+    assert json.dumps([vars(m) for m in first.metrics]) == json.dumps([vars(m) for m in second.metrics])
+
+
+def test_a_head_that_left_the_committed_digest_says_so() -> None:
+    one = lab("model.name=mf")
+    learned = one.learner.learn(one.head, checkerboard(50), one.one_by_one)
+    with pytest.raises(AssertionError, match="digest"):
+        one.head.apply(learned.changes, learned.digest ^ 1)
