@@ -64,9 +64,14 @@ def conform(name: str, rows: pa.Table) -> pa.Table:
         raise FreshetError(f"Rows for {name} do not fit its columns: {error}.", table=name) from error
 
 
+def with_statistics(name: str) -> list[str]:
+    """The columns of the table whose minimum and maximum every file tells."""
+    return [column for column in table(name).names if column in _WITH_STATISTICS]
+
+
 def first_entry(name: str, properties: dict[str, str]) -> list[str]:
     """The lines of a Delta log's entry 0: protocol and metadata, as the open format defines them."""
-    statistics = ",".join(column for column in table(name).names if column in _WITH_STATISTICS)
+    statistics = ",".join(with_statistics(name))
     columns = {"delta.dataSkippingStatsColumns": statistics} if statistics else {"delta.dataSkippingNumIndexedCols": "0"}
     metadata = {
         "id": str(uuid.uuid4()),

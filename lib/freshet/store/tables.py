@@ -17,10 +17,9 @@ from pyspark.sql import DataFrame, SparkSession
 
 from freshet.errors import FreshetError, StateDamaged, StoreFailed
 from freshet.schema import TABLES
-from freshet.store import columns
+from freshet.store import columns, data_files
 from freshet.store.delta_log import DeltaLog, Entry
 
-ROWS_PER_FILE = 25_000
 DAY = 86400
 _LOOK_BACK = 20  # log entries read in search of a commit of ours: concurrent writers are few
 
@@ -104,17 +103,21 @@ class Tables:
         start = time.perf_counter()
         fitting = columns.conform(name, rows)
         with engine_errors(name, "append to"):
-            frame = self.spark.createDataFrame(fitting, columns.spark_schema(name)).coalesce(self._files(rows.num_rows))
-            writer = frame.write.format("delta").mode("append").option("optimizeWrite", "false")
-            writer.option("userMetadata", note).save(self.path(name))
-            seconds = time.perf_counter() - start
-            entry = self.find_commit(name, note) if note else None
-        if entry is None:
-            return Appended(rows.num_rows, seconds, rows.nbytes, -1)
-        return Appended(rows.num_rows, seconds, entry.bytes, entry.version)
+            file = data_files.new_name()
+            size = self._write(name, file, fitting)
+            action = data_files.add_action(file, size, fitting, columns.with_statistics(name))
+            version = self.log(name).append([action], note)
+        return Appended(rows.num_rows, time.perf_counter() - start, size, version)
 
-    def _files(self, rows: int) -> int:
-        return min(1 + rows // ROWS_PER_FILE, self.spark.sparkContext.defaultParallelism)
+    def _write(self, name: str, file: str, rows: pa.Table) -> int:
+        """One Parquet file in the folder of the table; its bytes."""
+        folder = local_folder(self.path(name))
+        if folder is not None:
+            data_files.write(rows, folder / file)
+            return (folder / file).stat().st_size
+        with data_files.JvmFile(self.log(name).create_file(file)) as target:
+            data_files.write(rows, target)
+        return target.size
 
     def find_commit(self, name: str, note: str, look: bool = False) -> Entry | None:
         """The newest log entry that carries `note`, among the last 20; with `look` the folder is listed first."""
@@ -151,7 +154,7 @@ def engine_errors(name: str, action: str, version: int | None = None) -> Iterato
     """Turn an error of Spark or Delta into one of ours, with table, version and the way out; ours pass as they are."""
     try:
         yield
-    except (PySparkException, Py4JError) as error:
+    except (PySparkException, Py4JError, OSError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         cause = _cause(lines)
         at = "" if version is None else f" at version {version}"
