@@ -165,9 +165,7 @@ def compare(folder: Path, calm: Life, lives: list[Life], batches: int) -> Result
 def pace(learned: list, tenth: int) -> float:  # type: ignore[type-arg]
     """Median seconds between two commits of one run, in one tenth of the micro-batches."""
     part = learned[len(learned) * tenth // 10: len(learned) * (tenth + 1) // 10]
-    gaps = [
-        (b.committed_at - a.committed_at).total_seconds() for a, b in pairwise(part) if a.run == b.run
-    ]
+    gaps = [(b.committed_at - a.committed_at) / 1e6 for a, b in pairwise(part) if a.run == b.run]
     return float(np.median(gaps)) if gaps else float("nan")
 
 

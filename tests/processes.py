@@ -13,6 +13,8 @@ from pathlib import Path
 from sites import Site
 
 LIB = Path(__file__).parents[1] / "lib"
+# A process of a few micro-batches ends before the JVM's second compiler has paid for itself.
+QUICK_START = "spark.driver.extraJavaOptions: -XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 PATIENCE = 300.0  # seconds after which a process hangs; a slow machine is none of a test's business
 
 
@@ -53,7 +55,7 @@ def start(site: Site, name: str, *arguments: str, failpoints: str = "", sets: tu
         **os.environ, "PYTHONPATH": str(LIB), "FRESHET_FAILPOINTS": failpoints,
         "FRESHET_FAILPOINT_MARKS": str(folder / "marks"),
     }
-    given = [*site.given(), "spark.driver_memory=1g", "spark.master=local[1]", *sets]
+    given = [*site.given(), "spark.driver_memory=1g", "spark.master=local[1]", f"spark.conf={{{QUICK_START}}}", *sets]
     command = [sys.executable, "-c", "from freshet.cli import main; main()", "train", *arguments]
     command += [word for one in given for word in ("--set", one)]
     said = folder / "said.txt"

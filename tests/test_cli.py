@@ -76,9 +76,9 @@ SOURCE = ("--set", "source.path=events")
     [
         (["demo", "--quick"], "showcase.demo", {"quick": True}),
         (["train", *SOURCE], "online.train",
-         {"available_now": False, "adopt_checkpoint": False, "skip_batch": None, "reason": None}),
+         {"available_now": False, "adopt_checkpoint": False, "from_here": False, "skip_batch": None, "reason": None}),
         (["train", *SOURCE, "--available-now", "--skip-batch", "3", "--reason", "cents"], "online.train",
-         {"available_now": True, "adopt_checkpoint": False, "skip_batch": 3, "reason": "cents"}),
+         {"available_now": True, "adopt_checkpoint": False, "from_here": False, "skip_batch": 3, "reason": "cents"}),
         (["recommend", "--user", "7", "-n", "5"], "recommend.recommend_user", {"user": "7", "n": 5}),
         (["recommend", "--all"], "recommend.recommend_batch", {"n": 10, "touched_since": None}),
         (["recommend", "--touched-since", "0"], "recommend.recommend_batch", {"n": 10, "touched_since": 0}),

@@ -116,6 +116,21 @@ def test_a_lost_checkpoint_is_refused_and_another_can_be_adopted(copied, learned
     assert copied.train() == []
 
 
+def test_from_here_passes_by_what_the_source_holds_and_learns_what_comes(copied, learned, tmp_path) -> None:
+    shutil.copytree(learned.source, tmp_path / "events")
+    mine = Site(copied.spark, tmp_path)
+    shutil.rmtree(mine.settings().store.checkpoint_path)
+    assert mine.train(from_here=True, reason="moved to another disk") == []
+    assert (mine.digest(), totals(mine.snapshots())) == (learned.digest(), totals(learned.snapshots()))
+    skipped = mine.snapshots()[-1]
+    assert (skipped.kind, skipped.reason, skipped.read_count) == ("skip", "moved to another disk", 0)
+    [decision] = mine.sql("select reason, evidence from decisions")
+    assert (decision["reason"], json.loads(decision["evidence"])["sources"]) == ("moved to another disk", 2)
+    mine.write(600, 200, resume=True)
+    assert [(report.accepted, report.duplicate) for report in mine.train()] == [(200, 0)]
+    assert mine.digest() != learned.digest()
+
+
 def test_a_foreign_checkpoint_is_refused(copied) -> None:
     path = Path(copied.settings().store.checkpoint_path) / "metadata"
     path.write_text(json.dumps({"id": "00000000-0000-0000-0000-000000000000"}))
@@ -173,6 +188,8 @@ def test_a_bad_source_stops_the_stream_until_a_person_decides(site) -> None:
     assert [(report.kind, report.accepted) for report in reports] == [("skip", 0), ("learn", 1)]
     assert [row["reason"] for row in site.sql("select reason from decisions where kind = 'skip'")] == ["the shop sent garbage"]
     assert site.digest() != digest
+    [told] = site.sql("select count(*) as rows from quarantine")
+    assert told["rows"] == 100  # refused and then passed by: told once
     for snapshot in site.snapshots():
         assert snapshot.read_count == (
             snapshot.accepted_count + snapshot.quarantined_count + snapshot.duplicate_count + snapshot.late_count)

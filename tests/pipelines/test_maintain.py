@@ -24,6 +24,27 @@ def hurt(monkeypatch, place, when=1):
     monkeypatch.setenv("FRESHET_FAILPOINTS", f"{place}:raise:{when}")
 
 
+def test_a_base_is_the_state_and_learning_goes_on_from_it(site, new_site) -> None:
+    other = new_site("other")
+    for one in (site, other):
+        one.write(800, 400)
+        one.train()
+    digest = site.digest()
+    base = run(site, compact=True)["base_version"]
+    snapshots = site.snapshots()
+    assert [row.kind for row in snapshots][-2:] == ["start", "base"]
+    assert snapshots[-2].version == base
+    assert run(site, compact=True)["base_version"] is None  # nothing was learned since
+    assert site.digest() == digest
+    [rows] = site.sql("select count(*) as n, count(distinct block, key) as keys from parameters")
+    assert rows["n"] == rows["keys"]
+    for one in (site, other):
+        one.write(1200, 400, resume=True)
+        one.train()
+    assert site.digest() == other.digest()
+    assert replay(site.spark, site.settings(), verify=True)["versions"] == 3
+
+
 @pytest.mark.parametrize("place", ["base_written", "base_verified"])
 def test_a_half_made_base_is_nobodys_and_goes_with_the_orphans(site, monkeypatch, place) -> None:
     site.write(400, 400)

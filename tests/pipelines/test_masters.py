@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from processes import start
+from processes import QUICK_START, start
 
 from freshet.pipelines.totals import totals
 
@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
 MASTERS = [
     ("local[1]", ()),
-    ("local-cluster[2,1,1024]", ("stream.placement=executors", "spark.conf={spark.executor.memory: 1g}")),
+    ("local-cluster[2,1,1024]", ("stream.placement=executors", f"spark.conf={{{QUICK_START}, spark.executor.memory: 1g}}")),
 ]
 
 

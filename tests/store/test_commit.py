@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import pyarrow as pa
@@ -145,3 +147,24 @@ def test_rolled_back_and_gone_on_from_an_older_version(model: Any) -> None:
     started = Writer.start(model.tables, History.load(model.tables), run="later")
     assert started.history.newest().branch == "main@4"
     assert started.history.get(6).parent == 5
+
+
+def test_an_attempt_begun_beside_a_commit_waits_for_it(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A base is committed in another thread: who looked at the history meanwhile once took its number as well."""
+    entered, go = threading.Event(), threading.Event()
+    append_row = model.writer._append_row
+
+    def held(row: Snapshot) -> int:
+        entered.set()
+        go.wait(60)
+        return int(append_row(row))
+
+    monkeypatch.setattr(model.writer, "_append_row", held)
+    with ThreadPoolExecutor(2) as pool:
+        committing = pool.submit(model.learn, {1: 1.0})
+        assert entered.wait(60)
+        beginning = pool.submit(model.writer.begin)
+        done, _ = wait([beginning], timeout=0.5)
+        go.set()
+        assert not done
+        assert beginning.result().version == committing.result().version + 1

@@ -54,6 +54,10 @@ def test_a_table_is_what_delta_itself_would_have_created(spark: SparkSession, ta
     for what in ("description", "format", "partitionColumns"):
         assert entry(ours, "metaData")[what] == entry(theirs, "metaData")[what]
     assert json.loads(entry(ours, "metaData")["schemaString"]) == json.loads(entry(theirs, "metaData")["schemaString"])
+    mine, reference = (json.loads((path / "_delta_log" / f"{0:020d}.crc").read_text()) for path in (ours, theirs))
+    assert mine.pop("metadata") == entry(ours, "metaData")
+    assert mine == {name: reference[name] for name in mine}
+    assert set(reference) - set(mine) == {"txnId", "metadata", "fileSizeHistogram"}  # the format leaves these to the writer
 
 
 def test_every_table_is_plain_and_says_what_its_columns_are(tables: Tables) -> None:

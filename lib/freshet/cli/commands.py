@@ -59,12 +59,13 @@ def demo(common: Common, quick: bool, model: str | None) -> None:
 @click.option("--trigger", metavar="DURATION", help='Time between micro-batches, "5 seconds" (setting stream.trigger).')
 @click.option("--available-now", is_flag=True, help="Learn what is there and end, for schedulers.")
 @click.option("--adopt-checkpoint", is_flag=True, help="Go on although the checkpoint does not belong to the tables.")
+@click.option("--from-here", is_flag=True, help="Any checkpoint will do; what the source holds now is passed by unread.")
 @click.option("--skip-batch", type=int, metavar="N", help="Do not learn micro-batch N; the decision is recorded.")
-@click.option("--reason", metavar="TEXT", help="Why; required by --skip-batch.")
+@click.option("--reason", metavar="TEXT", help="Why; required by --skip-batch and --from-here.")
 @with_common
 def train(
-    common: Common, trigger: str | None, available_now: bool, adopt_checkpoint: bool, skip_batch: int | None,
-    reason: str | None,
+    common: Common, trigger: str | None, available_now: bool, adopt_checkpoint: bool, from_here: bool,
+    skip_batch: int | None, reason: str | None,
 ) -> None:  # fmt: skip
     """Learn from the source, for ever or until caught up.
 
@@ -74,11 +75,12 @@ def train(
       freshet train --config shop.yaml --trigger "5 seconds"
       freshet train --config shop.yaml --available-now
       freshet train --config shop.yaml --skip-batch 17 --reason "prices in cents"
+      freshet train --config shop.yaml --from-here --reason "checkpoint lost, history is learned"
     """
-    if skip_batch is not None and not reason:
-        raise click.UsageError("--skip-batch wants a --reason: it is recorded with the decision.")
-    if reason and skip_batch is None:
-        raise click.UsageError("--reason belongs to --skip-batch.")
+    if (skip_batch is not None or from_here) and not reason:
+        raise click.UsageError("--skip-batch and --from-here want a --reason: it is recorded with the decision.")
+    if reason and skip_batch is None and not from_here:
+        raise click.UsageError("--reason belongs to --skip-batch or --from-here.")
 
     def call(spark: Any, settings: Any) -> Any:
         from freshet.pipelines import online
@@ -86,8 +88,8 @@ def train(
 
         table = ProgressTable()
         return online.train(
-            spark, settings, available_now=available_now, adopt_checkpoint=adopt_checkpoint, skip_batch=skip_batch,
-            reason=reason, listener=table, announce=table.say,
+            spark, settings, available_now=available_now, adopt_checkpoint=adopt_checkpoint, from_here=from_here,
+            skip_batch=skip_batch, reason=reason, listener=table, announce=table.say,
         )  # fmt: skip
 
     run(common, call, flags=_flags(("--trigger", "stream.trigger", trigger)), required=["source.path"], wait=True)

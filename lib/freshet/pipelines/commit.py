@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+import pyarrow as pa
 from pyspark.sql import DataFrame
 
 from freshet.engine.batch import CleanBatch, collect
@@ -25,6 +26,8 @@ from freshet.schema import ACCEPTED, DECISIONS, DUPLICATE, LATE, QUARANTINE, QUA
 from freshet.store.decisions import decision_row
 from freshet.store.snapshots import LEARN, REFUSED, SKIP, Snapshot
 
+NOTHING = CleanBatch(pa.table({}), pa.table({}), 0)
+_COUNTS = ("read", ACCEPTED, QUARANTINED, DUPLICATE, LATE)
 LOOK_EVERY = 10.0  # seconds between two looks at `requests`, a listing of one folder each
 
 
@@ -63,7 +66,7 @@ class BatchCommitter:
         failpoint("batch_start", batch_id)
         opened, watch = self._opened, Stopwatch()
         with watch("plan"):
-            read = fingerprint(opened.settings.store.checkpoint_path, batch_id, opened.settings.source.format)
+            read = self._planned(batch_id)
             done = self._done(batch_id, read)
         if done is not None and (done.kind != REFUSED or opened.settings.clean.on_refused == "continue"):
             return
@@ -71,7 +74,7 @@ class BatchCommitter:
             batch = collect(frame, read)
         attempt = Attempted(batch_id, read, batch, watch)
         if batch_id in self._skipped:
-            self._pass_by(attempt, SKIP, self._skipped[batch_id])
+            self._pass_by(attempt, SKIP, self._skipped[batch_id], done)
             return
         try:
             prepared = prepare(opened.head, opened.learner, batch, opened.settings, opened.place, watch)
@@ -81,6 +84,22 @@ class BatchCommitter:
             self._commit(attempt, prepared)
         self._requests.serve()
         failpoint("before_spark_commit", batch_id)
+
+    def pass_unread(self, batch_id: int, reason: str) -> None:
+        """Commit a micro-batch as kind `skip` without a look at its records: they will never be learned."""
+        opened, read, watch = self._opened, self._planned(batch_id), Stopwatch()
+        if self._done(batch_id, read) is not None:
+            return
+        fields = self._fields(Attempted(batch_id, read, NOTHING, watch), dict.fromkeys(_COUNTS, 0), {}, opened.head.clock)
+        fields |= {
+            "kind": SKIP, "digest": opened.head.hex_digest, "row_counts": opened.head.row_counts, "reason": reason, "metrics": [],
+        }  # fmt: skip
+        evidence = {"batch_id": batch_id, "sources": len(read.sources)}
+        opened.writer.commit(opened.writer.begin(), {DECISIONS.name: decision_row("skip", None, reason, evidence)}, fields)
+
+    def _planned(self, batch_id: int) -> Fingerprint:
+        store, source = self._opened.settings.store, self._opened.settings.source
+        return fingerprint(store.checkpoint_path, batch_id, source.format)
 
     def _done(self, batch_id: int, read: Fingerprint) -> Snapshot | None:
         """The committed row of this batch; refused when the batch has the number of another one."""
@@ -119,8 +138,9 @@ class BatchCommitter:
             refusal.batch_id = attempt.batch_id  # type: ignore[attr-defined]
             raise refusal
 
-    def _pass_by(self, attempt: Attempted, kind: str, reason: str) -> None:
-        """Commit a batch that is not learned: same digest; what could have been learned is in quarantine too."""
+    def _pass_by(self, attempt: Attempted, kind: str, reason: str, refused: Snapshot | None = None) -> None:
+        """Commit a batch that is not learned: same digest; what could have been learned is in quarantine too, once,
+        where it was `refused` before."""
         opened, head = self._opened, self._opened.head
         columns = columns_of(attempt.batch.accepted)
         admitted = admit(head, columns, dedup_window(opened.settings), attempt.batch.quarantined.num_rows)
@@ -130,7 +150,7 @@ class BatchCommitter:
         reasons = {**reasons_of(attempt.batch, admitted), REFUSED_WITH: int(admitted.accepted.sum())}
         fields = self._fields(attempt, counts, reasons, head.clock)
         fields |= {"kind": kind, "digest": head.hex_digest, "row_counts": head.row_counts, "reason": reason, "metrics": []}
-        parts = {QUARANTINE.name: quarantine(attempt.batch, admitted, everything=True)}
+        parts = {} if refused else {QUARANTINE.name: quarantine(attempt.batch, admitted, everything=True)}
         if kind == SKIP:
             parts[DECISIONS.name] = decision_row("skip", None, reason, {"batch_id": attempt.batch_id})
         snapshot = opened.writer.commit(opened.writer.begin(), parts, fields)

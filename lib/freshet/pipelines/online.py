@@ -14,7 +14,6 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from freshet.engine.clean import clean
 from freshet.engine.sources import stream
-from freshet.errors import FreshetError
 from freshet.pipelines.commit import BatchCommitter
 from freshet.pipelines.starting import Opened, open_learner
 from freshet.pipelines.warming import warm
@@ -31,7 +30,7 @@ class Stopped(Exception):
 
 def train(
     spark: SparkSession, settings: Settings, *, available_now: bool = False, adopt_checkpoint: bool = False,
-    skip_batch: int | None = None, reason: str | None = None, listener: Listener | None = None,
+    from_here: bool = False, skip_batch: int | None = None, reason: str | None = None, listener: Listener | None = None,
     announce: Callable[[str], None] | None = None, until: Callable[[int], bool] | None = None,
 ) -> int:
     """Learn from the source until it is caught up (`available_now`) or until a signal; 0 when it ended as asked.
@@ -39,13 +38,17 @@ def train(
     SIGTERM and ctrl-C let the running micro-batch finish its commit, then stop. Raises AlreadyRunning,
     CheckpointRefused, SourceChanged, BatchRefused, Fenced or StateDamaged, each naming the way out. `announce` is told
     what is being waited for; `until` ends the stream between two micro-batches once it is true of the events read.
+    `from_here`: any checkpoint will do, and what the source holds now is passed by unread.
     """
     say = announce or (lambda _: None)
     warm(settings)
-    with open_learner(spark, settings, adopt_checkpoint, say) as opened:
+    with open_learner(spark, settings, adopt_checkpoint or from_here, say) as opened:
         committer = BatchCommitter(opened, listener)
         if skip_batch is not None:
             committer.skip(skip_batch, reason or "")
+        if from_here:
+            say("passing by what the source holds now")
+            Stream(opened, committer, True, None, pass_by=reason or "").run(lambda _: None)
         Stream(opened, committer, available_now, until).run(say)
     return 0
 
@@ -54,12 +57,14 @@ class Stream:
     """One streaming query over one opened model."""
 
     def __init__(
-        self, opened: Opened, committer: BatchCommitter, available_now: bool, until: Callable[[int], bool] | None
+        self, opened: Opened, committer: BatchCommitter, available_now: bool, until: Callable[[int], bool] | None,
+        pass_by: str | None = None,
     ) -> None:
         self._opened = opened
         self._until = until
         self._committer = committer
         self._available_now = available_now
+        self._pass_by = pass_by
         self._stopping = threading.Event()
         self._busy = threading.Lock()
         self._failure: BaseException | None = None
@@ -74,12 +79,16 @@ class Stream:
             except PySparkException as error:
                 if not isinstance(self._failure, Stopped):
                     raise self._failure or error from None
-            if isinstance(self._failure, FreshetError):
+            # Spark does not tell of a failure that came while it was being stopped.
+            if self._failure is not None and not isinstance(self._failure, Stopped):
                 raise self._failure
 
     def _start(self) -> StreamingQuery:
         opened, chosen = self._opened, self._opened.settings
-        cleaned = clean(stream(opened.spark, chosen.source), chosen.source, chosen.clean)
+        source = chosen.source
+        if self._pass_by is not None:  # all of it as one micro-batch: nobody will read it
+            source = source.model_copy(update={"max_files_per_trigger": None, "max_bytes_per_trigger": None})
+        cleaned = clean(stream(opened.spark, source), source, chosen.clean)
         writer = cleaned.writeStream.foreachBatch(self._learn).option("checkpointLocation", chosen.store.checkpoint_path)
         writer = writer.queryName(f"freshet-{opened.run}")
         if self._available_now:
@@ -91,7 +100,10 @@ class Stream:
         while not self._stopping.is_set():
             if self._busy.acquire(timeout=POLL_SECONDS):
                 try:
-                    self._committer.process(frame, batch_id)
+                    if self._pass_by is None:
+                        self._committer.process(frame, batch_id)
+                    else:
+                        self._committer.pass_unread(batch_id, self._pass_by)
                 except BaseException as error:
                     self._failure = error
                     raise

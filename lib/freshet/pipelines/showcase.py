@@ -65,7 +65,7 @@ def demo(spark: SparkSession, settings: Settings, *, quick: bool = False, listen
     world = world_of(chosen)
     Path(chosen.source.path or "").mkdir(parents=True, exist_ok=True)
     tables = Tables(spark, chosen.store.root)
-    listener.say("creating the tables")
+    listener.say(f"writing the titles of {chosen.demo.items:,} items")
     tables.create()
     if tables.read(ITEMS.name).isEmpty():
         tables.append(ITEMS.name, items_table(world))

@@ -16,6 +16,7 @@ from freshet.learner import Learner
 from freshet.pipelines.assembly import new_head, new_learner
 from freshet.pipelines.opening import Reading, load_head, load_memory
 from freshet.pipelines.placing import Placement
+from freshet.schema import SNAPSHOTS
 from freshet.settings import Settings
 from freshet.store.commit import Writer
 from freshet.store.lock import model_lock
@@ -55,7 +56,7 @@ def open_learner(
     with ExitStack() as stack:
         stack.enter_context(model_lock(store.root, store.checkpoint_path))
         tables = Tables(spark, store.root, store.log_checkpoint_interval, store.log_retention)
-        say("creating or opening the tables")
+        say("opening the tables" if tables.exists(SNAPSHOTS.name) else "creating the tables")
         tables.create()
         history = History.load(tables)
         newest = history.newest()
@@ -105,7 +106,8 @@ def check_checkpoint(history: History, path: str) -> None:
     state = checkpoint.inspect(path)
     remedy = (
         "Restore the right checkpoint; or go on with this one by --adopt-checkpoint: what it reads again and is inside "
-        "clean.dedup_window is counted as duplicate, what is older as late."
+        "clean.dedup_window is counted as duplicate, what is older as late; or learn only what comes from now on, by "
+        "--from-here --reason ..."
     )
     if last is None:
         if state.exists and state.committed_batch is not None:

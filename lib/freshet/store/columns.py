@@ -69,8 +69,8 @@ def with_statistics(name: str) -> list[str]:
     return [column for column in table(name).names if column in _WITH_STATISTICS]
 
 
-def first_entry(name: str, properties: dict[str, str]) -> list[str]:
-    """The lines of a Delta log's entry 0: protocol and metadata, as the open format defines them."""
+def first_entry(name: str, properties: dict[str, str]) -> tuple[list[str], str]:
+    """The lines of a Delta log's entry 0, protocol and metadata, and its checksum, as the open format defines them."""
     statistics = ",".join(with_statistics(name))
     columns = {"delta.dataSkippingStatsColumns": statistics} if statistics else {"delta.dataSkippingNumIndexedCols": "0"}
     metadata = {
@@ -82,4 +82,8 @@ def first_entry(name: str, properties: dict[str, str]) -> list[str]:
         "configuration": {**properties, **columns},
         "createdTime": int(time.time() * 1000),
     }
-    return [json.dumps({"protocol": PROTOCOL}), json.dumps({"metaData": metadata})]
+    checksum = {
+        "tableSizeBytes": 0, "numFiles": 0, "numMetadata": 1, "numProtocol": 1, "setTransactions": [], "domainMetadata": [],
+        "metadata": metadata, "protocol": PROTOCOL, "allFiles": [],
+    }  # fmt: skip
+    return [json.dumps({"protocol": PROTOCOL}), json.dumps({"metaData": metadata})], json.dumps(checksum)

@@ -14,9 +14,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from functools import reduce
+from typing import Any
 
 from delta.tables import DeltaTable
-from pyspark.sql import Column
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from freshet.errors import Fenced, StateDamaged
@@ -83,23 +84,28 @@ def _verified(writer: Writer, base_id: str, chosen: Snapshot) -> int:
 def remove_orphans(writer: Writer) -> dict[str, int]:
     """Delete the rows of attempts that were never committed and never will be; the rows deleted by table."""
     removed = {}
-    for name in COMMITTED:
-        with writer.maintaining, writer.exclusive():
-            dead = _dead_attempts(writer, name)
-            failpoint("orphans_found", name)
-            if dead:
-                _delete(writer, name, F.col("commit_id").isin(list(dead)))
-            removed[name] = sum(dead.values())
+    with writer.maintaining:
+        attempts = _attempts(writer)
+        for name in COMMITTED:
+            with writer.exclusive():
+                # Read after the rows were listed: a commit that came between is seen as one, a learner that took over as such.
+                history = fresh_history(writer)
+                dead = {row["commit_id"]: row["rows"] for row in attempts
+                        if row["name"] == name and closed(history, row["commit_id"], row["snapshot_version"])}
+                failpoint("orphans_found", name)
+                if dead:
+                    _delete(writer, name, F.col("commit_id").isin(list(dead)))
+                removed[name] = sum(dead.values())
     return removed
 
 
-def _dead_attempts(writer: Writer, name: str) -> dict[str, int]:
-    """commit_id -> rows of the closed attempts in a table. The rows are listed first and the history is read after
-    them: a commit that comes between is then seen as one, and a learner that took over as such."""
-    frame = writer.tables.read(name).groupBy("commit_id", "snapshot_version").agg(F.count("commit_id").alias("rows"))
-    found = writer.tables.collect(name, frame).to_pylist()
-    history = fresh_history(writer)
-    return {row["commit_id"]: row["rows"] for row in found if closed(history, row["commit_id"], row["snapshot_version"])}
+def _attempts(writer: Writer) -> list[dict[str, Any]]:
+    """name, commit_id, snapshot_version and rows of every attempt that left rows, in one job over all the tables."""
+    found = [
+        writer.tables.read(name).groupBy("commit_id", "snapshot_version").agg(F.count("commit_id").alias("rows"))
+        .select(F.lit(name).alias("name"), "commit_id", "snapshot_version", "rows") for name in COMMITTED
+    ]  # fmt: skip
+    return writer.tables.collect(" or ".join(COMMITTED), reduce(DataFrame.unionAll, found)).to_pylist()
 
 
 def fresh_history(writer: Writer) -> History:
@@ -168,15 +174,22 @@ def named_versions(writer: Writer, history: History) -> set[int]:
 
 
 def optimize(writer: Writer, names: Iterable[str] = OURS) -> None:
-    """Put small files together (Delta's OPTIMIZE); the rows stay what they are."""
+    """Put small files together (Delta's OPTIMIZE) where there are several; the rows stay what they are."""
     for name in names:
+        if writer.tables.log(name).file_count() < 2:
+            continue
         with writer.maintaining, writer.exclusive(), engine_errors(name, "optimize"):
             DeltaTable.forPath(writer.tables.spark, writer.tables.path(name)).optimize().executeCompaction()
 
 
 def vacuum(writer: Writer, names: Iterable[str] = OURS, hours: float | None = None) -> None:
-    """Remove files no table version within its retention needs (Delta's VACUUM; `hours` overrules the table's)."""
+    """Remove files no table version within its retention needs (Delta's VACUUM; `hours` overrules the table's).
+
+    A table whose files are all younger than that is passed by: VACUUM would list it with a job and remove nothing.
+    """
     for name in names:
+        if hours is None and not writer.tables.log(name).holds_old_files():
+            continue
         with writer.maintaining, writer.exclusive(), engine_errors(name, "vacuum"):
             DeltaTable.forPath(writer.tables.spark, writer.tables.path(name)).vacuum(hours)
 

@@ -78,13 +78,13 @@ class Tables:
     def create(self) -> None:
         """Create the tables that are missing.
 
-        Entry 0 of each log is written as Delta's CREATE TABLE would write it (a test compares them): that command
-        takes half a second a table, this a few milliseconds.
+        Entry 0 of each log and its checksum are written as Delta's CREATE TABLE would write them (a test compares them):
+        that command takes half a second a table, this a few milliseconds.
         """
         with engine_errors("all tables", "create"):
             for name in TABLES:
                 if not self.log(name).exists():
-                    self.log(name).create(columns.first_entry(name, self._properties))
+                    self.log(name).create(*columns.first_entry(name, self._properties))
 
     def exists(self, name: str) -> bool:
         """Whether the table has been created."""
