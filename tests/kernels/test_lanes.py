@@ -1,10 +1,15 @@
-"""Lanes against numpy: the parts of a row they read and write, their arithmetic, the fixed order of their sum."""
+"""Lanes against numpy: the parts of a row they read and write, their arithmetic, the fixed order of their sum; and on any machine."""
 
 from __future__ import annotations
+
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from numba import njit
+from processes import LIB
 
 from freshet.kernels.lanes import LANES, load, prefetch, spread, store, total
 
@@ -60,3 +65,25 @@ def test_asking_for_memory_changes_nothing() -> None:
     for r in range(3):
         asked(table, column, r)
     assert (table == 1).all() and (column == 1).all()
+
+
+BITS = """
+import numpy as np
+from freshet.kernels import mf
+from freshet.kernels.optimizers import ADAGRAD, Step
+
+random, step = np.random.default_rng(1), Step(ADAGRAD, 0.05, 0.9, 1e-6, 0, 0.01)
+users, items = (random.normal(0, 0.3, (40, 24)).astype(np.float32) ** 2 for _ in range(2))
+u, i = (random.integers(0, 40, 500).astype(np.int32) for _ in range(2))
+value, weight, a, b, c, d = random.normal(3, 1, 500).astype(np.float32), np.ones(500, np.float32), *np.zeros((4, 500))
+mf.learn(np.ones((1, 1), np.float32), users, items, 1, u, i, value, weight, 21, step, step, 10.0, a, b, c, d)
+print(users.tobytes().hex(), items.tobytes().hex(), a.tobytes().hex(), b.tobytes().hex(), c.tobytes().hex())
+"""
+
+
+def test_bits_do_not_depend_on_the_vectors_of_the_machine(tmp_path) -> None:
+    def learned(**processor: str) -> str:
+        env = {**os.environ, "PYTHONPATH": str(LIB), "NUMBA_CACHE_DIR": str(tmp_path), **processor}
+        return subprocess.run([sys.executable, "-c", BITS], env=env, capture_output=True, text=True, check=True).stdout
+
+    assert learned() == learned(NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="") != ""

@@ -29,6 +29,7 @@ type_callable: Any = numba.extending.type_callable
 lower_builtin: Any = numba.extending.lower_builtin
 
 LANES = 8
+AHEAD = 8  # events from asking for the memory of one to learning it: about two trips to memory
 _LINE = 64  # bytes that come from memory together
 
 _F4, _I1, _I4, _I8 = ir.FloatType(), ir.IntType(1), ir.IntType(32), ir.IntType(64)
@@ -137,7 +138,7 @@ def total(typing: Any, values: Any) -> Any:
 
 @intrinsic
 def prefetch(typing: Any, rows: Any, r: Any) -> Any:
-    """Ask for every line of rows[r], to be written; r must be a row of the array."""
+    """Ask for every line of rows[r], to be written. Asking never fails: an r of -1 costs nothing but the request."""
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         byte = ir.IntType(8).as_pointer()
         kind = ir.FunctionType(ir.VoidType(), [byte, _I4, _I4, _I4])
