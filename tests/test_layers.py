@@ -34,7 +34,7 @@ IMPURE = "os time random logging datetime secrets uuid pathlib socket subprocess
 LAYERS = {
     "facts": layer("errors schema schema_doc registry report failpoint java", "facts"),
     "settings": layer("settings", "facts settings", "pydantic pydantic_core yaml"),
-    "kernels": layer("kernels", "facts kernels", "numpy numba", IMPURE),
+    "kernels": layer("kernels", "facts kernels", "numpy numba llvmlite", IMPURE),
     "learning": layer(
         "models learner policy head workspace companions prequential intake lists shipping",
         "facts settings kernels learning", "numpy xxhash", IMPURE,

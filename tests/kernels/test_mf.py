@@ -8,7 +8,7 @@ import pytest
 from freshet.kernels import mf
 from freshet.kernels.optimizers import OPTIMIZERS, Step, slots_of
 
-FACTORS = 5
+FACTORS = 13  # eight lanes and five more
 
 
 def world(seed: int, optimizer: str, n: int = 60):

@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from freshet.kernels.optimizers import OPTIMIZERS, Step, cap, descend, slots_of
+from freshet.kernels.optimizers import OPTIMIZERS, Step, cap, descend, descend_one, slots_of
 
+LIMIT = 1e6
 KINDS = [(name, coordinates) for name in OPTIMIZERS for coordinates in (0, 1)]
 
 
@@ -17,7 +18,9 @@ def make(name: str, coordinates: int = 0, rate: float = 0.1, l2: float = 0.0) ->
 
 
 def take(step: Step, row: np.ndarray, gradient: np.ndarray, width: int) -> None:
-    descend(row.reshape(1, -1), 0, 0, width, width, gradient.astype(np.float32).reshape(1, -1), 0, step)
+    """One step by descend: the gradient is g * y with g = 2, y half of it."""
+    y = gradient.astype(np.float32).reshape(1, -1) / np.float32(2)
+    descend(row.reshape(1, -1), 0, 0, width, width, np.float32(2), y, 0, 0, np.float32(np.sum(y**2)), step, LIMIT)
 
 
 def slow(step: Step, name: str, row: np.ndarray, gradient: np.ndarray, width: int) -> np.ndarray:
@@ -42,7 +45,7 @@ def slow(step: Step, name: str, row: np.ndarray, gradient: np.ndarray, width: in
 @pytest.mark.parametrize(("name", "coordinates"), KINDS)
 def test_equals_the_slow_formula(name, coordinates) -> None:
     random = np.random.default_rng(3)
-    for width in (1, 3, 8):
+    for width in (1, 3, 8, 21):
         step = make(name, coordinates, l2=0.01)
         row = np.zeros(width + slots_of(step, width), np.float32)
         row[:width] = random.normal(size=width)
@@ -74,8 +77,18 @@ def test_zero_gradient_changes_nothing(name, coordinates) -> None:
 def test_a_step_touches_only_its_group() -> None:
     step = make("adagrad")
     row = np.ones(8, np.float32)
-    descend(row.reshape(1, -1), 0, 2, 4, 6, np.ones((1, 2), np.float32), 0, step)
+    descend(row.reshape(1, -1), 0, 2, 2, 6, np.float32(1), np.ones((1, 2), np.float32), 0, 0, np.float32(2), step, LIMIT)
     assert (np.flatnonzero(row != 1.0) == [2, 3, 6]).all()
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_single_coordinate_is_a_group_of_one(name) -> None:
+    step = make(name, l2=0.01)
+    one, group = np.array([0.7, 0.2], np.float32), np.array([0.7, 0.2], np.float32)
+    for gradient in (1.0, -0.3, 0.0):
+        descend_one(one.reshape(1, -1), 0, 0, 1, np.float32(gradient), step)
+        take(step, group, np.array([gradient]), 1)
+        np.testing.assert_allclose(one, group, rtol=1e-6)
 
 
 def test_steps_of_rms_do_not_vanish_and_those_of_adagrad_do() -> None:
@@ -83,12 +96,12 @@ def test_steps_of_rms_do_not_vanish_and_those_of_adagrad_do() -> None:
     for name in ("rms", "adagrad"):
         step, row = make(name), np.zeros(2, np.float32)
         for _ in range(500):
-            taken[name] = descend(row.reshape(1, -1), 0, 0, 1, 1, np.ones((1, 1), np.float32), 0, step)
+            taken[name] = descend_one(row.reshape(1, -1), 0, 0, 1, np.float32(1), step)
     assert taken["rms"] > 0.09 > 0.01 > taken["adagrad"]
 
 
 def test_cap_cuts_long_rows_and_only_those() -> None:
     row = np.array([[3.0, 4.0, 7.0]], np.float32)
-    assert cap(row, 0, 0, 2, 1.0) == 1
+    assert cap(row, 0, 0, 2, np.float32(25), 1.0) == 1
     np.testing.assert_allclose(row[0], [0.6, 0.8, 7.0], rtol=1e-6)
-    assert cap(row, 0, 0, 2, 1.01) == 0
+    assert cap(row, 0, 0, 2, np.float32(1), 1.01) == 0

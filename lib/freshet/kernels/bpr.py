@@ -12,8 +12,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from freshet.kernels.lanes import AHEAD, LANES, load, prefetch, spread, store, total
 from freshet.kernels.losses import logistic
-from freshet.kernels.optimizers import Step, cap, descend, dot
+from freshet.kernels.optimizers import Step, descend, descend_one, dot
 
 
 @njit(cache=True, nogil=True)
@@ -37,15 +38,15 @@ def score(
     for e in range(user_ref.shape[0]):
         u, i = user_ref[e], item_ref[e, 0]
         prediction[e] = _score_one(users, items, u, i, factors)
-        total = 0.0
+        summed = 0.0
         for c in range(1, item_ref.shape[1]):
             margin = prediction[e] - _score_one(users, items, u, item_ref[e, c], factors)
-            total += logistic(margin, 1.0)[0]
+            summed += logistic(margin, 1.0)[0]
         pairs = item_ref.shape[1] - 1
-        loss[e] = float(weight[e]) * total / pairs if pairs else np.nan
+        loss[e] = float(weight[e]) * summed / pairs if pairs else np.nan
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, forceinline=True)
 def _learn_pair(
     users: np.ndarray, items: np.ndarray, u: int, i: int, j: int, weight: float, factors: int, bias_step: Step,
     step: Step, limit: float, scratch: np.ndarray,
@@ -57,29 +58,34 @@ def _learn_pair(
     """
     slot = 1 + factors
     factor_slot = slot if bias_step.code == 0 else slot + 1
-    # scratch: 0 difference of the items' factors, then the gradients of user, item, other, item's bias, other's bias.
-    for k in range(factors):
-        scratch[0, k] = items[i, 1 + k] - items[j, 1 + k]
-    margin = float(items[i, 0]) - float(items[j, 0]) + float(dot(users, u, 0, scratch, 0, 0, factors))
+    # scratch: 0 the difference of the items' factors, 1 the user's factors as they were.
+    products, squares_p, squares_d = spread(0.0), spread(0.0), spread(0.0)
+    for k in range(0, factors, LANES):
+        p, d = load(users, u, k, factors - k), load(items, i, 1 + k, factors - k) - load(items, j, 1 + k, factors - k)
+        store(scratch, 0, k, factors - k, d)
+        store(scratch, 1, k, factors - k, p)
+        products += p * d
+        squares_p += p * p
+        squares_d += d * d
+    margin = items[i, 0] - items[j, 0] + total(products)
+    norm_p, norm_d = total(squares_p), total(squares_d)
     loss, gradient, curvature = logistic(margin, 1.0)
     g = np.float32(gradient * weight)
-    norm_p = float(dot(users, u, 0, users, u, 0, factors))
-    norm_d = float(dot(scratch, 0, 0, scratch, 0, 0, factors))
-    for k in range(factors):
-        push = g * users[u, k]
-        scratch[1, k] = g * scratch[0, k]
-        scratch[2, k] = push
-        scratch[3, k] = -push
-    scratch[4, 0], scratch[5, 0] = g, -g
-    rate_u = descend(users, u, 0, factors, factors, scratch, 1, step)
-    rate_bi = descend(items, i, 0, 1, slot, scratch, 4, bias_step)
-    rate_i = descend(items, i, 1, slot, factor_slot, scratch, 2, step)
-    rate_bj = descend(items, j, 0, 1, slot, scratch, 5, bias_step)
-    rate_j = descend(items, j, 1, slot, factor_slot, scratch, 3, step)
+    rate_bi = descend_one(items, i, 0, slot, g, bias_step)
+    rate_bj = descend_one(items, j, 0, slot, -g, bias_step)
+    rate_u, cut_u = descend(users, u, 0, factors, factors, g, scratch, 0, 0, norm_d, step, limit)
+    rate_i, cut_i = descend(items, i, 1, factors, factor_slot, g, scratch, 1, 0, norm_p, step, limit)
+    rate_j, cut_j = descend(items, j, 1, factors, factor_slot, -g, scratch, 1, 0, norm_p, step, limit)
     on_user = curvature * weight * rate_u * norm_d
     on_items = curvature * weight * ((rate_i + rate_j) * norm_p + rate_bi + rate_bj)
-    cut = cap(users, u, 0, factors, limit) + cap(items, i, 1, slot, limit) + cap(items, j, 1, slot, limit)
-    return loss * weight, on_user, on_items, cut
+    return loss * weight, on_user, on_items, cut_u + cut_i + cut_j
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _ask(rows: np.ndarray, a: np.ndarray, counts: np.ndarray, r: int) -> None:
+    prefetch(rows, r)
+    prefetch(a, r)
+    prefetch(counts, r)
 
 
 @njit(cache=True, nogil=True)
@@ -94,19 +100,23 @@ def learn(
     prediction float64[n] (score of the positive just before) and loss float64[n] (mean over the negatives), adds each
     pair's contraction and count to the rows it touched. Returns how often a row's norm was cut to `limit`.
     """
-    scratch = np.empty((6, max(factors, 1)), np.float32)
-    capped = 0
-    for e in range(user_ref.shape[0]):
+    scratch = np.empty((2, max(factors, 1)), np.float32)
+    n, capped = user_ref.shape[0], 0
+    for e in range(n):
         u, i, w = user_ref[e], item_ref[e, 0], float(weight[e])
+        if e + AHEAD < n:
+            _ask(users, user_a, user_n, user_ref[e + AHEAD])
+            for c in range(item_ref.shape[1]):
+                _ask(items, item_a, item_n, item_ref[e + AHEAD, c])
         prediction[e] = float(items[i, 0]) + float(dot(users, u, 0, items, i, 1, factors))
-        total, pairs = 0.0, 0
+        summed, pairs = 0.0, 0
         for c in range(1, item_ref.shape[1]):
             j = item_ref[e, c]
             if j < 0 or j == i:
                 continue
             value, on_user, on_item, cut = _learn_pair(
                 users, items, u, i, j, w, factors, bias_step, step, limit, scratch)
-            total += value
+            summed += value
             pairs += 1
             capped += cut
             user_a[u] += on_user
@@ -115,5 +125,5 @@ def learn(
             item_n[j] += 1
         user_n[u] += 1
         item_n[i] += 1
-        loss[e] = total / pairs if pairs else np.nan
+        loss[e] = summed / pairs if pairs else np.nan
     return capped

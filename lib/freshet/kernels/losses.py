@@ -25,23 +25,14 @@ def half_squared(score: float, target: float) -> tuple[float, float, float]:
 
 
 @njit(cache=True, nogil=True)
-def sigmoid(score: float) -> float:
-    """1 / (1 + exp(-score)), finite and monotone at any finite score."""
-    if score >= 0.0:
-        return 1.0 / (1.0 + math.exp(-score))
-    e = math.exp(score)
-    return e / (1.0 + e)
-
-
-@njit(cache=True, nogil=True)
 def logistic(score: float, target: float) -> tuple[float, float, float]:
     """(loss, gradient, curvature) of log(1 + exp(-s)), s = score if target > 0 else -score."""
     s = score if target > 0.0 else -score
-    # log1p(exp(-s)) overflows for very negative s: there it equals -s up to exp(s).
-    loss = math.log1p(math.exp(-s)) if s >= 0.0 else math.log1p(math.exp(s)) - s
-    p = sigmoid(s)
-    gradient = -sigmoid(-s)
-    return loss, gradient if target > 0.0 else -gradient, p * (1.0 - p)
+    e = math.exp(-abs(s))  # at most 1: neither it nor what is made of it overflows
+    loss = math.log1p(e) + max(-s, 0.0)
+    small, large = e / (1.0 + e), 1.0 / (1.0 + e)
+    wrong = small if s >= 0.0 else large  # sigmoid(-s)
+    return loss, -wrong if target > 0.0 else wrong, small * large
 
 
 LOSSES = {"half_squared": half_squared, "logistic": logistic}

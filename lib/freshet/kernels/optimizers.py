@@ -23,6 +23,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from freshet.kernels.lanes import LANES, load, spread, store, total
+
 SGD, ADAGRAD, RMS = 0, 1, 2
 
 OPTIMIZERS: dict[str, int] = {"sgd": SGD, "adagrad": ADAGRAD, "rms": RMS}
@@ -59,7 +61,16 @@ def slot_contraction(step: Step) -> float:
     return -math.log(step.decay) if step.code == RMS else -1.0
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, forceinline=True)
+def dot(a: np.ndarray, at: int, start_a: int, b: np.ndarray, bt: int, start_b: int, width: int) -> np.float32:
+    """Sum over j of a[at, start_a + j] * b[bt, start_b + j] in float32, in the order of lanes.total."""
+    products = spread(0.0)
+    for j in range(0, width, LANES):
+        products += load(a, at, start_a + j, width - j) * load(b, bt, start_b + j, width - j)
+    return total(products)
+
+
+@njit(cache=True, nogil=True, forceinline=True)
 def _accumulate(n: float, g2: float, step: Step) -> float:
     if step.code == ADAGRAD:
         return n + g2
@@ -68,84 +79,77 @@ def _accumulate(n: float, g2: float, step: Step) -> float:
     return step.decay * n + (1.0 - step.decay) * g2
 
 
-@njit(cache=True, nogil=True, inline="always")
-def dot(a: np.ndarray, at: int, start_a: int, b: np.ndarray, bt: int, start_b: int, width: int) -> np.float32:
-    """Sum over j of a[at, start_a + j] * b[bt, start_b + j] in float32: eight partial sums in a fixed order.
-
-    Eight, because then one vector instruction serves all of them without any change of the order of additions.
-    """
-    s0, s1, s2, s3 = np.float32(0.0), np.float32(0.0), np.float32(0.0), np.float32(0.0)
-    s4, s5, s6, s7 = np.float32(0.0), np.float32(0.0), np.float32(0.0), np.float32(0.0)
-    whole = width - width % 8
-    for j in range(0, whole, 8):
-        x, y = start_a + j, start_b + j
-        s0 += a[at, x] * b[bt, y]
-        s1 += a[at, x + 1] * b[bt, y + 1]
-        s2 += a[at, x + 2] * b[bt, y + 2]
-        s3 += a[at, x + 3] * b[bt, y + 3]
-        s4 += a[at, x + 4] * b[bt, y + 4]
-        s5 += a[at, x + 5] * b[bt, y + 5]
-        s6 += a[at, x + 6] * b[bt, y + 6]
-        s7 += a[at, x + 7] * b[bt, y + 7]
-    for j in range(whole, width):
-        s0 += a[at, start_a + j] * b[bt, start_b + j]
-    return ((s0 + s4) + (s1 + s5)) + ((s2 + s6) + (s3 + s7))
-
-
-@njit(cache=True, nogil=True, inline="always")
-def descend(rows: np.ndarray, r: int, start: int, stop: int, slot: int, gradient: np.ndarray, g: int, step: Step) -> float:
-    """Change rows[r, start:stop] and its slots from rows[r, slot] on, by gradient[g, :stop - start] of the loss alone.
-
-    rows float32[n, w]; gradient float32[m, >= stop - start], whose line g is scratch afterwards. Returns the step that
-    was taken (the mean over coordinates), for the contraction.
-    """
-    width = stop - start
-    l2 = np.float32(step.l2)
-    if l2 > np.float32(0.0):
-        for j in range(width):
-            gradient[g, j] += l2 * rows[r, start + j]
+@njit(cache=True, nogil=True, forceinline=True)
+def _rate(rows: np.ndarray, r: int, slot: int, g2: float, step: Step) -> float:
+    """The step a group takes whose mean squared gradient is g2; its slot takes g2 in."""
     if step.code == SGD:
-        rate = np.float32(step.rate)
-        for j in range(width):
-            rows[r, start + j] -= rate * gradient[g, j]
         return step.rate
-    if step.coordinates:
-        return _descend_coordinates(rows, r, start, width, slot, gradient, g, step)
-    g2 = float(dot(gradient, g, 0, gradient, g, 0, width))
     if g2 == 0.0:
         return 0.0
-    n = _accumulate(float(rows[r, slot]), g2 / width, step)
+    n = _accumulate(np.float64(rows[r, slot]), g2, step)
     rows[r, slot] = np.float32(n)
-    taken = step.rate / math.sqrt(n + step.epsilon)
-    rate = np.float32(taken)
-    for j in range(width):
-        rows[r, start + j] -= rate * gradient[g, j]
-    return taken
+    return step.rate / math.sqrt(n + step.epsilon)
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def descend_one(rows: np.ndarray, r: int, column: int, slot: int, gradient: np.float32, step: Step) -> float:
+    """Change the single coordinate rows[r, column] and its slot by the gradient of the loss alone; the step it took."""
+    gradient += np.float32(step.l2) * rows[r, column]
+    rate = _rate(rows, r, slot, np.float64(gradient) * gradient, step)
+    rows[r, column] -= np.float32(rate) * gradient
+    return rate
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def descend(
+    rows: np.ndarray, r: int, start: int, width: int, slot: int, g: np.float32, other: np.ndarray, o: int, at: int, squares: float,
+    step: Step, limit: float,
+) -> tuple[float, int]:
+    """x -= rate * (g * y + l2 * x) for x = rows[r, start:start + width] and its slots from rows[r, slot] on; then cap.
+
+    g * y is the gradient of the loss alone, y = other[o, at:at + width], squares = |y|^2. Returns the step that was taken
+    (the mean over coordinates), for the contraction, and 1 if the row was cut to the norm `limit`, else 0.
+    """
+    if step.coordinates and step.code != SGD:
+        taken = _descend_coordinates(rows, r, start, width, slot, g, other, o, at, step)
+        return taken, cap(rows, r, start, width, float(dot(rows, r, start, rows, r, start, width)), limit)
+    g2: float = np.float64(g) * g * squares
+    if step.l2 > 0.0:
+        cross = np.float64(dot(rows, r, start, other, o, at, width))
+        own = np.float64(dot(rows, r, start, rows, r, start, width))
+        g2 = max(g2 + step.l2 * (2.0 * g * cross + step.l2 * own), 0.0)
+    taken = _rate(rows, r, slot, g2 / width, step)
+    rate, push, l2, norm2 = spread(taken), spread(g), spread(step.l2), spread(0.0)
+    for j in range(0, width, LANES):
+        x = load(rows, r, start + j, width - j)
+        x = x - rate * (push * load(other, o, at + j, width - j) + l2 * x)
+        store(rows, r, start + j, width - j, x)
+        norm2 += x * x
+    return taken, cap(rows, r, start, width, total(norm2), limit)
 
 
 @njit(cache=True, nogil=True)
 def _descend_coordinates(
-    rows: np.ndarray, r: int, start: int, width: int, slot: int, gradient: np.ndarray, g: int, step: Step
+    rows: np.ndarray, r: int, start: int, width: int, slot: int, g: np.float32, other: np.ndarray, o: int, at: int, step: Step,
 ) -> float:
-    total = 0.0
+    whole = 0.0
     for j in range(width):
-        d = float(gradient[g, j])
-        if d != 0.0:
-            n = _accumulate(float(rows[r, slot + j]), d * d, step)
-            rows[r, slot + j] = np.float32(n)
-            taken = step.rate / math.sqrt(n + step.epsilon)
-            rows[r, start + j] -= np.float32(taken * d)
-            total += taken
-    return total / width
+        d = np.float64(g * other[o, at + j] + np.float32(step.l2) * rows[r, start + j])
+        taken = _rate(rows, r, slot + j, d * d, step)
+        rows[r, start + j] -= np.float32(taken * d)
+        whole += taken
+    return whole / width
 
 
-@njit(cache=True, nogil=True, inline="always")
-def cap(rows: np.ndarray, r: int, start: int, stop: int, limit: float) -> int:
-    """Scale rows[r, start:stop] back to the norm `limit` if it is longer; 1 if it was, else 0. NaN is left to the guard."""
-    total = float(dot(rows, r, start, rows, r, start, stop - start))
-    if total > limit * limit:
-        factor = np.float32(limit / math.sqrt(total))
-        for j in range(start, stop):
+@njit(cache=True, nogil=True, forceinline=True)
+def cap(rows: np.ndarray, r: int, start: int, width: int, norm2: float, limit: float) -> int:
+    """Scale rows[r, start:start + width], whose squared norm is norm2, back to the norm `limit` if it is longer.
+
+    Returns 1 if it was, else 0. NaN is left to the guard.
+    """
+    if norm2 > limit * limit:
+        factor = np.float32(limit / math.sqrt(norm2))
+        for j in range(start, start + width):
             rows[r, j] *= factor
         return 1
     return 0
