@@ -9,6 +9,9 @@ export NUMBA_CACHE_DIR := $(CURDIR)/.venv/numba
 PIP := .venv/bin/python -m pip --disable-pip-version-check
 DELTA := io.delta:delta-spark_4.2_2.13:4.4.0
 
+# Processes that run the tests, each with a Spark session of its own; WORKERS=0 runs them in one, for a debugger.
+WORKERS ?= 2
+
 # The first Python that will do. Each is run, not only looked for: a name on PATH may be a shim without a Python.
 PYTHON ?=
 CANDIDATES := $(PYTHON) python3.11 python3.12 python3.13 python3 python
@@ -28,7 +31,7 @@ demo: setup ## watch a recommender learn from a stream, kill it, start it again
 	@$(JAVA) .venv/bin/freshet demo $(ARGS)
 
 test: setup ## run all tests (about 12 minutes on 2 cores)
-	@$(JAVA) .venv/bin/python -m pytest $(ARGS)
+	@$(JAVA) .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: .venv/ready ## check style
 	@.venv/bin/ruff check .

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -98,13 +97,10 @@ class DeltaLog:
         """Data files of the newest version."""
         return int(self._newest().numOfFiles())
 
-    def holds_old_files(self) -> bool:
-        """Whether any data file is older than the table keeps files that were removed: then VACUUM may find work."""
+    def kept_seconds(self) -> float:
+        """How long files that were removed from the table are kept."""
         delta = self._jvm.org.apache.spark.sql.delta.DeltaLog
-        keep = int(delta.tombstoneRetentionMillis(self._newest().metadata()))
-        oldest = time.time() * 1000 - keep
-        files = self._file_system().listStatus(self._hadoop_path("."))
-        return any(file.isFile() and file.getModificationTime() <= oldest for file in files)
+        return float(delta.tombstoneRetentionMillis(self._newest().metadata())) / 1000
 
     def create_file(self, name: str) -> JavaObject:
         """The JVM's output stream of a new file beside the log."""

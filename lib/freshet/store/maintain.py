@@ -188,7 +188,7 @@ def vacuum(writer: Writer, names: Iterable[str] = OURS, hours: float | None = No
     A table whose files are all younger than that is passed by: VACUUM would list it with a job and remove nothing.
     """
     for name in names:
-        if hours is None and not writer.tables.log(name).holds_old_files():
+        if hours is None and not writer.tables.may_hold_old_files(name):
             continue
         with writer.maintaining, writer.exclusive(), engine_errors(name, "vacuum"):
             DeltaTable.forPath(writer.tables.spark, writer.tables.path(name)).vacuum(hours)

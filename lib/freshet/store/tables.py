@@ -129,6 +129,14 @@ class Tables:
                 return entry
         return None
 
+    def may_hold_old_files(self, name: str) -> bool:
+        """Whether a data file may be older than the table keeps removed ones; certain on local disk only."""
+        folder = local_folder(self.path(name))
+        if folder is None:
+            return True
+        oldest = time.time() - self.log(name).kept_seconds()
+        return any(path.stat().st_mtime <= oldest for path in folder.glob("*.parquet"))
+
     def read(self, name: str) -> DataFrame:
         """The table as it is, rows of attempts that were never committed included."""
         with engine_errors(name, "read"):
