@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import peers
@@ -24,9 +25,10 @@ from streams import Fed, FloorStream, LearnerStream, appended_bytes, session, se
 
 from freshet.pipelines.starting import Opened
 from freshet.schema import EVENTS, SNAPSHOTS
-from freshet.store.commit import Attempt, Writer, snapshot_row, with_commit
-from freshet.store.snapshots import Snapshot
-from freshet.store.tables import Tables, spark_schema
+from freshet.store.columns import spark_schema
+from freshet.store.commit import Attempt, Writer, stamped
+from freshet.store.snapshots import Snapshot, to_record
+from freshet.store.tables import Tables
 
 ROWS = 200_000
 WARM = 3
@@ -41,13 +43,14 @@ class Recorded:
         self._writer = writer
         self.rows: dict[str, pa.Table] = {}
 
-    def begin(self) -> Attempt:
-        return self._writer.begin()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._writer, name)
 
     def commit(self, attempt: Attempt, parts: dict[str, pa.Table], values: dict[str, object]) -> Snapshot:
         snapshot = self._writer.commit(attempt, parts, values)
-        self.rows = {name: with_commit(rows, attempt) for name, rows in parts.items() if rows.num_rows}
-        self.rows[SNAPSHOTS.name] = snapshot_row(snapshot)
+        self.rows = {name: stamped(name, rows, attempt) for name, rows in parts.items() if rows.num_rows}
+        schema = self._writer.tables.arrow_schema(SNAPSHOTS.name)
+        self.rows[SNAPSHOTS.name] = pa.Table.from_pylist([to_record(snapshot)], schema=schema)
         return snapshot
 
 
