@@ -25,7 +25,7 @@ def measure(options: Options) -> Result:
         for rounds in ROUNDS:
             one: dict[str, Sums] = {}
             for shards in SHARDS:
-                sets = (f"model.optimizer.name={optimizer}", f"model.shards={shards}", f"model.round_events={rounds}")
+                sets = (f"model.optimizer.name={optimizer}", f"model.shards={shards}", f"model.round_events={rounds}", "model.round_share=null")
                 parts = run(triples, len(triples.user), chosen("model.name=mf", *sets))
                 found = {part: sums.value("rmse", "sequential", "mf") for part, sums in parts.items()}
                 one = one or found  # type: ignore[assignment]
@@ -37,5 +37,9 @@ def measure(options: Options) -> Result:
                     what = f"{optimizer}, {shards} shards, rounds of {rounds:,}: RMSE over one shard's"
                     beside = f"{found[first]:.4f} / {one[first]:.4f}; last 30 %: {shown(over[last], 5)}"
                     result.figures.append(Figure(f"quality.{optimizer}.{shards}.{rounds}", what, over[first], None, None, beside, digits=5))
+    default = {shards: run(triples, len(triples.user), chosen("model.name=mf", f"model.shards={shards}")) for shards in (1, 8)}
+    one, eight = (default[shards]["from 0%"].value("rmse", "sequential", "mf") for shards in (1, 8))
+    result.figures.append(Figure("quality.default", "default settings (8 shards): RMSE over one shard's", eight / one, None, None,
+                                 f"{eight:.4f} / {one:.4f}", digits=5))
     result.tables.append(Table("Sequential RMSE", rows))
     return result

@@ -47,7 +47,7 @@ def _ratings(options: Options, result: Result) -> None:
     rows = [["movielens-100k, mf", "RMSE", "MAE", "RMSE, last 30 %", "MAE, last 30 %"]]
     for name, size, scoring, sets in (
         ("real.ml100k.rmse.1", len(triples.user), "sequential", ("model.shards=1",)),
-        ("real.ml100k.rmse.8", len(triples.user), "sequential", ("model.shards=8", "model.round_events=1000")),
+        ("real.ml100k.rmse.8", len(triples.user), "sequential", ("model.shards=8", "model.round_events=1000", "model.round_share=null")),
         ("", 1000, "sequential", ()),
         ("", 1000, "served", ()),
     ):

@@ -29,17 +29,19 @@ from freshet.report import Metric
 from freshet.schema import HISTORY, POPULARITY
 from freshet.workspace import Workspace
 
+FEWEST_IN_ROUND = 1000  # of a round that is kept small because the model is young
 Run = Callable[[Sequence[ShardTask]], list[ShardResult]]
 Timer = Callable[[str], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True)
 class LearnerSpec:
-    """What the learner needs beside the model: logical shards, most events of a round, seed, largest share of row
-    updates that may hit the norm cap, companions and metrics."""
+    """What the learner needs beside the model: logical shards, most events of a round and its largest share of the
+    events learned before (None: any), seed, largest share of row updates that may hit the norm cap, companions, metrics."""
 
     shards: int
     round_events: int
+    round_share: float | None
     seed: int
     max_capped_share: float
     companions: CompanionSpec
@@ -106,7 +108,7 @@ class Learner:
         shard = shard_of(events.user_key[examples.event], self.spec.shards)
         prediction, loss = np.empty(n), np.empty(n)
         capped = 0
-        for start, stop in _slices(examples.event, len(events), self.spec.round_events):
+        for start, stop in _rounds(examples.event, len(events), head.events_in_window(), self.spec):
             chosen = [start + part for part in members(shard[start:stop], self.spec.shards)]
             tasks, origins = zip(*(space.task(part) for part in chosen if len(part)), strict=True)
             results = run(tasks)
@@ -130,10 +132,15 @@ class Learner:
             )
 
 
-def _slices(event: np.ndarray, events: int, most: int) -> Iterator[tuple[int, int]]:
-    """(start, stop) of the examples of each round: rounds are cut at multiples of `most` events."""
-    cuts = np.searchsorted(event, np.arange(0, events + most, most))
-    for start, stop in pairwise(cuts.tolist()):
+def _rounds(event: np.ndarray, events: int, before: int, spec: LearnerSpec) -> Iterator[tuple[int, int]]:
+    """(start, stop) of the examples of each round; `before`: events learned before these."""
+    cuts = [0]
+    while cuts[-1] < events:
+        most = spec.round_events
+        if spec.round_share is not None:
+            most = min(most, max(FEWEST_IN_ROUND, int(spec.round_share * (before + cuts[-1]))))
+        cuts.append(cuts[-1] + most)
+    for start, stop in pairwise(np.searchsorted(event, cuts).tolist()):
         if stop > start:
             yield start, stop
 

@@ -104,7 +104,7 @@ def test_maintenance_beside_a_learner_changes_nothing(model: Any) -> None:
         try:
             compact(model.writer, 2)
             remove_orphans(model.writer)
-            optimize(model.writer, ["parameters", "snapshots"])
+            optimize(model.writer, ["parameters", "snapshots"], many=2)
             vacuum(model.writer, ["parameters"])
         except BaseException as error:
             failed.append(error)

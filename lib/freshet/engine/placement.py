@@ -26,7 +26,7 @@ def run_local(pool: Executor, function: Task, payloads: Sequence[bytes]) -> list
 
 
 def run_on_executors(spark: SparkSession, function: Task, payloads: Sequence[bytes]) -> list[bytes]:
-    """Results in the order of the payloads, one Spark task for each.
+    """Results in the order of the payloads, in as many Spark tasks as there are cores.
 
     `function` must be importable on executors: what travels is its name, not its code.
     """
@@ -41,9 +41,8 @@ def run_on_executors(spark: SparkSession, function: Task, payloads: Sequence[byt
                     [pa.array([shard], pa.int32()), pa.array([function(payload.as_py())], pa.binary())], schema=_SCHEMA
                 )
 
-    # By id, not by hash: one shard in one task, the same everywhere. The engine does not merge an explicit number.
-    placed = spark.createDataFrame(shards).repartitionById(len(payloads), "shard")
-    found = placed.mapInArrow(task, _DDL).toArrow().sort_by("shard")
+    # A local table is cut into as many tasks as there are cores, without a shuffle: .2 s a round instead of .6.
+    found = spark.createDataFrame(shards).mapInArrow(task, _DDL).toArrow().sort_by("shard")
     if found.column("shard").to_pylist() != list(range(len(payloads))):
         what = f"{len(payloads)} shards went out and {found.num_rows} came back."
         raise EngineRefused(what, remedy="Start again.", setting="shards", wanted=len(payloads), found=found.num_rows)

@@ -43,7 +43,8 @@ def new_learner(settings: Settings) -> Learner:
         chosen.negative_tries, chosen.seed,
     )
     spec = LearnerSpec(
-        chosen.shards, chosen.round_events, chosen.seed, settings.guard.max_capped_share, companions, metric_spec(settings)
+        chosen.shards, chosen.round_events, chosen.round_share, chosen.seed, settings.guard.max_capped_share, companions,
+        metric_spec(settings),
     )
     return Learner(model, spec)
 

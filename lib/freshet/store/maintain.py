@@ -32,6 +32,7 @@ from freshet.store.tables import engine_errors
 
 COMMITTED = (EVENTS.name, QUARANTINE.name, IDS.name, PARAMETERS.name, DECISIONS.name)
 ROWS_PER_FILE = 500_000
+MANY_FILES = 16  # with fewer a reader gains nothing by having them put together
 DAY_MICROSECONDS = 86_400_000_000
 # The tables only the holder of the model writes. The others (requests, items, recommendations) are appended to by other
 # processes, and a commit of ours at the same moment could take one of theirs away on local disk.
@@ -173,10 +174,10 @@ def named_versions(writer: Writer, history: History) -> set[int]:
     return {version for column in found.columns for version in column.to_pylist() if version is not None}
 
 
-def optimize(writer: Writer, names: Iterable[str] = OURS) -> None:
-    """Put small files together (Delta's OPTIMIZE) where there are several; the rows stay what they are."""
+def optimize(writer: Writer, names: Iterable[str] = OURS, many: int = MANY_FILES) -> None:
+    """Put small files together (Delta's OPTIMIZE) where there are `many`; the rows stay what they are."""
     for name in names:
-        if writer.tables.log(name).file_count() < 2:
+        if writer.tables.log(name).file_count() < many:
             continue
         with writer.maintaining, writer.exclusive(), engine_errors(name, "optimize"):
             DeltaTable.forPath(writer.tables.spark, writer.tables.path(name)).optimize().executeCompaction()
