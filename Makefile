@@ -91,7 +91,9 @@ tools:
 	  { cat .venv/jars.log >&2; echo "The jars could not be fetched; the lines above say why." >&2; exit 2; }
 	@touch $@
 
-.venv/kernels: .venv/ready
+# numba's cache looks at the file of a function, not at those it takes others from: so all of it goes when one changes.
+.venv/kernels: .venv/ready $(wildcard lib/freshet/kernels/*.py)
+	@rm -rf .venv/numba
 	@echo "Compiling the learning kernels, once."
 	@.venv/bin/python -m freshet.pipelines.warming
 	@touch $@

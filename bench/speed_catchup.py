@@ -1,9 +1,10 @@
 """Catching up with micro-batches of 200,000 events, mf with 16 factors, against a job that only reads and writes.
 
-The job reads the same files and appends the same bytes to tables of the same name and shape: its events go from the
-file into the table inside Spark, all other rows are those the learner appended for that file, at the same time, then
-the snapshot row. It cleans, checks, hashes, deduplicates, measures and learns nothing. Learner with shards in the
-driver's threads, learner with shards on executors and the job are streams of one session and take each file in turn.
+The plain job reads the same files and appends the same bytes to tables of the same name and shape, through Spark: its
+events go from the file into the table, all other rows are those the learner appended for that file, at the same time,
+then the snapshot row. It cleans, checks, hashes, deduplicates, measures and learns nothing. The lean job is the same with
+the learner's own way of appending for all but the events. Learner with shards in the driver's threads, learner with
+shards on executors and the two jobs are streams of one session and take each file in turn.
 Peers learn the same events in one process from memory (River, one Python loop) or from a text file (Vowpal Wabbit).
 """
 
@@ -25,7 +26,7 @@ from streams import Fed, FloorStream, LearnerStream, appended_bytes, session, se
 
 from freshet.pipelines.starting import Opened
 from freshet.schema import EVENTS, SNAPSHOTS
-from freshet.store.columns import spark_schema
+from freshet.store.columns import conform, spark_schema
 from freshet.store.commit import Attempt, Writer, stamped
 from freshet.store.snapshots import Snapshot, to_record
 from freshet.store.tables import Tables
@@ -33,6 +34,7 @@ from freshet.store.tables import Tables
 ROWS = 200_000
 WARM = 3
 SCHEMA = "event_id string, user_id string, item_id string, event_type string, value double, event_at timestamp"
+FOLDERS = {"driver": "driver", "executors": "executors", "plain job": "job", "lean job": "lean"}
 APPENDED = ("events", "parameters", "ids", "snapshots")
 
 
@@ -55,13 +57,16 @@ class Recorded:
 
 
 class PlainJob:
-    """Reads files and writes tables, and that is all."""
+    """Reads files and writes tables, and that is all; `lean` appends rows of the driver as the learner does."""
 
-    def __init__(self, spark: SparkSession, folder: Path, format: str, source: list[Recorded], trigger: float) -> None:
+    def __init__(
+        self, spark: SparkSession, folder: Path, format: str, source: list[Recorded], trigger: float, lean: bool
+    ) -> None:
         (folder / "events").mkdir(parents=True)
         self._tables = Tables(spark, str(folder / "model"))
         self._tables.create()
         self._recorded = source
+        self._lean = lean
         self._pool = ThreadPoolExecutor(4)
         frame = spark.readStream.schema(SCHEMA).option("maxFilesPerTrigger", 1).format(format).load(str(folder / "events"))
         self.stream = FloorStream(spark, self._events(frame), folder, self._write, trigger)
@@ -82,10 +87,17 @@ class PlainJob:
         rows.pop(EVENTS.name)
         path = self._tables.path(EVENTS.name)
         waiting = [self._pool.submit(lambda: frame.write.format("delta").mode("append").save(path))]
-        waiting += [self._pool.submit(self._tables.append, name, table) for name, table in rows.items()]
+        waiting += [self._pool.submit(self._append, name, table) for name, table in rows.items()]
         for future in waiting:
             future.result()
-        self._tables.append(SNAPSHOTS.name, last)
+        self._append(SNAPSHOTS.name, last)
+
+    def _append(self, name: str, rows: pa.Table) -> None:
+        if self._lean:
+            self._tables.append(name, rows)
+            return
+        frame = self._tables.spark.createDataFrame(conform(name, rows), spark_schema(name))
+        frame.coalesce(1 + rows.num_rows // 25_000).write.format("delta").mode("append").save(self._tables.path(name))
 
 
 def measure(options: Options) -> Result:
@@ -115,11 +127,12 @@ def _format(spark: SparkSession, options: Options, format: str, count: int, resu
         "executors": LearnerStream(spark, executors),
     }
     fed = _fed(spark, learners, files, count, recorded, folder, format)
-    ours, theirs = [one.seconds for one in fed["driver"]], [one.seconds for one in fed["plain job"]]
+    ours, theirs, lean = ([one.seconds for one in fed[name]] for name in ("driver", "plain job", "lean job"))
     speed = [ROWS / one for one in ours]
     value, low, high = middle(speed)
     result.figures += [
         ratio(f"catchup.{format}", f"micro-batch of 200,000 events from {format}, over the plain job", ours, theirs),
+        ratio(f"catchup.{format}.lean", f"the same over the lean job, {format}", ours, lean),
         ratio(f"catchup.{format}.processor", f"the same in processor seconds, {format}",
               [one.processor for one in fed["driver"]], [one.processor for one in fed["plain job"]]),
         ratio(f"catchup.{format}.executors", f"the same with shards on executors, over the driver's, {format}",
@@ -140,20 +153,20 @@ def _fed(
     spark: SparkSession, learners: dict[str, LearnerStream], files: EventFiles, count: int, recorded: list[Recorded],
     folder: Path, format: str,
 ) -> dict[str, list[Fed]]:
-    """Each file to the learners in turn and then to the plain job, which appends what the driver's learner appended."""
-    job: PlainJob | None = None
+    """Each file to the learners in turn and then to the jobs, which append what the driver's learner appended."""
     streams: dict[str, LearnerStream | FloorStream] = dict(learners)
-    fed: dict[str, list[Fed]] = {"driver": [], "executors": [], "plain job": []}
+    fed: dict[str, list[Fed]] = {name: [] for name in FOLDERS}
     for number in range(count):
         hidden = _hidden(files, number, folder)
-        for name in ("driver", "executors", "plain job"):
+        for name in FOLDERS:
             if name in learners and number == 0:
                 # A Parquet source must have a file to read its columns from before it can start.
                 one = learners[name].first(hidden[name])
-            elif name == "plain job" and job is None:
-                job = PlainJob(spark, folder / "job", format, recorded, learners["driver"].settings.stream.trigger)
+            elif name not in streams:
+                trigger = learners["driver"].settings.stream.trigger
+                job = PlainJob(spark, folder / FOLDERS[name], format, recorded, trigger, name == "lean job")
                 streams[name] = job.stream
-                one = job.stream.feed(files.drop(number, folder / "job" / "events")[0])
+                one = job.stream.feed(files.drop(number, folder / FOLDERS[name] / "events")[0])
             else:
                 one = streams[name].feed(hidden[name])
             if number >= WARM:
@@ -166,9 +179,8 @@ def _fed(
 def _hidden(files: EventFiles, number: int, folder: Path) -> dict[str, Path]:
     if number == 0:
         return {name: folder / name / "events" / f"_events-{0:06d}.{files.format}" for name in ("driver", "executors")}
-    names = ("driver", "executors", "job")
-    made = files.drop(number, *(folder / name / "events" for name in names))
-    return dict(zip(("driver", "executors", "plain job"), made, strict=True))
+    made = files.drop(number, *(folder / name / "events" for name in FOLDERS.values()))
+    return dict(zip(FOLDERS, made, strict=True))
 
 
 def _stages(format: str, fed: dict[str, list[Fed]]) -> Table:

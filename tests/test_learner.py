@@ -13,6 +13,7 @@ from planted import Lab, checkerboard, part, settings
 from freshet.errors import BatchRefused
 from freshet.head import digests
 from freshet.kernels.digest import as_hex, fold
+from freshet.learner import rounds
 from freshet.pipelines.assembly import new_head
 from freshet.schema import HISTORY, HISTORY_ARCHIVE, POPULARITY, WINDOW
 
@@ -169,3 +170,29 @@ def test_a_head_that_left_the_committed_digest_says_so() -> None:
     learned = one.learner.learn(one.head, checkerboard(50), one.one_by_one)
     with pytest.raises(AssertionError, match="digest"):
         one.head.apply(learned.changes, learned.digest ^ 1)
+
+
+@pytest.mark.parametrize(("events", "before", "wanted", "sets"), [
+    (2500, 0, [1000, 1000, 500], ()),
+    (7000, 30_000, [3000, 3300, 700], ()),
+    (12_000, 1_000_000, [5000, 5000, 2000], ()),
+    (6000, 0, [5000, 1000], ("model.round_share=null",)),
+    (2500, 0, [800, 800, 800, 100], ("model.round_events=800",)),
+], ids=["young", "growing", "grown", "no share", "small"])  # fmt: skip
+def test_rounds_grow_with_what_was_learned(events: int, before: int, wanted: list[int], sets: tuple[str, ...]) -> None:
+    spec = lab("model.round_events=5000", *sets).learner.spec
+    found = [stop - start for start, stop in rounds(np.arange(events), np.ones(events, bool), before, spec)]
+    assert found == wanted
+
+
+def test_rounds_grow_by_positive_events_alone() -> None:
+    spec = lab("model.round_events=5000").learner.spec
+    found = [stop - start for start, stop in rounds(np.arange(7000), np.zeros(7000, bool), 30_000, spec)]
+    assert found == [3000, 3000, 1000]
+
+
+def test_the_share_of_a_round_is_part_of_what_is_learned() -> None:
+    young, blind, again = (lab("model.name=mf", "model.shards=4", *sets) for sets in ((), ("model.round_share=null",), ()))
+    for one in (young, blind, again):
+        one.learn(checkerboard(2500))
+    assert young.bits() == again.bits() != blind.bits()

@@ -37,7 +37,8 @@ Timer = Callable[[str], AbstractContextManager[None]]
 @dataclass(frozen=True)
 class LearnerSpec:
     """What the learner needs beside the model: logical shards, most events of a round and its largest share of the
-    events learned before (None: any), seed, largest share of row updates that may hit the norm cap, companions, metrics."""
+    positive events learned before (None: any), seed, largest share of row updates that may hit the norm cap, companions
+    and metrics."""
 
     shards: int
     round_events: int
@@ -76,7 +77,7 @@ class Learner:
         with timer("score"):
             metrics = self._served(head, events, positive, space)
         with timer("learn"):
-            metrics += self._rounds(head, events, space, run, timer)
+            metrics += self._rounds(head, events, positive, space, run, timer)
         with timer("digest"):
             rows = {name: space.changed(name) for name in space.sheets}
             rows = {name: changed for name, changed in {**rows, **ahead.rows}.items() if len(changed)}
@@ -100,7 +101,9 @@ class Learner:
             metrics += prequential.value_metrics(prequential.SERVED, "popularity", error, new_user)
         return metrics
 
-    def _rounds(self, head: Head, events: Events, space: Workspace, run: Run, timer: Timer) -> list[Metric]:
+    def _rounds(
+        self, head: Head, events: Events, positive: np.ndarray, space: Workspace, run: Run, timer: Timer
+    ) -> list[Metric]:
         examples = space.examples
         n = len(examples)
         if not n:
@@ -108,7 +111,7 @@ class Learner:
         shard = shard_of(events.user_key[examples.event], self.spec.shards)
         prediction, loss = np.empty(n), np.empty(n)
         capped = 0
-        for start, stop in _rounds(examples.event, len(events), head.events_in_window(), self.spec):
+        for start, stop in rounds(examples.event, positive, head.events_in_window(), self.spec):
             chosen = [start + part for part in members(shard[start:stop], self.spec.shards)]
             tasks, origins = zip(*(space.task(part) for part in chosen if len(part)), strict=True)
             results = run(tasks)
@@ -132,13 +135,13 @@ class Learner:
             )
 
 
-def _rounds(event: np.ndarray, events: int, before: int, spec: LearnerSpec) -> Iterator[tuple[int, int]]:
-    """(start, stop) of the examples of each round; `before`: events learned before these."""
-    cuts = [0]
-    while cuts[-1] < events:
+def rounds(event: np.ndarray, positive: np.ndarray, before: int, spec: LearnerSpec) -> Iterator[tuple[int, int]]:
+    """(start, stop) of the examples of each round; `before`: positive events learned before these."""
+    cuts, learned = [0], before + np.concatenate([[0], np.cumsum(positive)])
+    while cuts[-1] < len(positive):
         most = spec.round_events
         if spec.round_share is not None:
-            most = min(most, max(FEWEST_IN_ROUND, int(spec.round_share * (before + cuts[-1]))))
+            most = min(most, max(FEWEST_IN_ROUND, int(spec.round_share * int(learned[cuts[-1]]))))
         cuts.append(cuts[-1] + most)
     for start, stop in pairwise(np.searchsorted(event, cuts).tolist()):
         if stop > start:

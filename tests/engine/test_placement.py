@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from freshet.engine import placement
 from freshet.engine.placement import run_local, run_on_executors
 from freshet.errors import FreshetError
 from freshet.shipping import pack, unpack
@@ -32,6 +33,12 @@ def test_both_places_agree(spark: SparkSession) -> None:
 def test_large_payloads_come_back_whole(spark: SparkSession) -> None:
     payloads = [os.urandom(10_000_000) for _ in range(3)]
     assert run_on_executors(spark, bytes, payloads) == payloads
+
+
+def test_tables_past_the_limit_for_local_ones_are_spread_by_shard(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placement, "LARGE", 10)
+    payloads = [bytes([shard]) * 1000 for shard in range(5)]
+    assert run_on_executors(spark, digest, payloads) == [digest(payload) for payload in payloads]
 
 
 def test_no_shards_are_no_job(spark: SparkSession) -> None:

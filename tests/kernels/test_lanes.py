@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 from numba import njit
+from numba.core.errors import TypingError
 from processes import LIB
 
 from freshet.kernels.lanes import LANES, load, prefetch, spread, store, total
@@ -47,6 +48,13 @@ def test_lanes_do_what_numpy_does_and_touch_nothing_else(width) -> None:
     wanted[1, part] = wanted[1, part] * np.float32(0.3) + b[0] - b[0] * b[0]
     moved(a, b, 2, width, 0.3)
     np.testing.assert_array_equal(a, wanted)
+
+
+@pytest.mark.parametrize("rows", [np.zeros((3, 40)), np.zeros((3, 40), np.float32)[:, ::2], np.zeros((40, 3), np.float32).T],
+                         ids=["float64", "strided", "fortran"])
+def test_arrays_of_another_kind_are_not_compiled(rows) -> None:
+    with pytest.raises(TypingError, match="C-contiguous float32"):
+        summed(rows, 8)
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -14,6 +14,7 @@ from freshet import failpoint
 from freshet.demo.dirt import Dirt
 from freshet.errors import AlreadyRunning, BatchRefused, CheckpointRefused, SettingsError, SourceChanged
 from freshet.failpoint import Injected
+from freshet.pipelines import passing
 from freshet.pipelines.assembly import new_learner
 from freshet.pipelines.opening import load_head, open_reading
 from freshet.pipelines.totals import totals
@@ -122,13 +123,30 @@ def test_from_here_passes_by_what_the_source_holds_and_learns_what_comes(copied,
     shutil.rmtree(mine.settings().store.checkpoint_path)
     assert mine.train(from_here=True, reason="moved to another disk") == []
     assert (mine.digest(), totals(mine.snapshots())) == (learned.digest(), totals(learned.snapshots()))
-    skipped = mine.snapshots()[-1]
+    begun, skipped, done = mine.snapshots()[-3:]
+    assert (begun.reason, done.reason) == (passing.BEGUN, passing.DONE)
     assert (skipped.kind, skipped.reason, skipped.read_count) == ("skip", "moved to another disk", 0)
     [decision] = mine.sql("select reason, evidence from decisions")
-    assert (decision["reason"], json.loads(decision["evidence"])["sources"]) == ("moved to another disk", 2)
+    assert (decision["reason"], json.loads(decision["evidence"])["from_here"]) == ("moved to another disk", True)
     mine.write(600, 200, resume=True)
     assert [(report.accepted, report.duplicate) for report in mine.train()] == [(200, 0)]
     assert mine.digest() != learned.digest()
+
+
+def test_from_here_that_died_on_the_way_is_not_taken_for_learning(site, monkeypatch) -> None:
+    site.write(120, 60)
+    fail(monkeypatch, "before_snapshot_row:raise:3")  # the start and what was begun have passed it
+    with pytest.raises(Injected):
+        site.train(from_here=True, reason="old events")
+    monkeypatch.delenv("FRESHET_FAILPOINTS")
+    for options in ({}, {"adopt_checkpoint": True}):
+        with pytest.raises(CheckpointRefused) as refusal:
+            site.train(**options)
+        assert refusal.value.facts["reason"] == "from here"
+    assert site.train(from_here=True, reason="old events") == []
+    assert site.train() == []
+    assert site.digest() == "0" * 16
+    assert totals(site.snapshots())["read"] == 0
 
 
 def test_a_foreign_checkpoint_is_refused(copied) -> None:

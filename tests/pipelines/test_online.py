@@ -123,6 +123,13 @@ def test_replay_gives_the_same_digests_version_by_version(site) -> None:
     assert replay(site.spark, site.settings(), verify=True, from_version=learned[1])["versions"] == 2
 
 
+def test_replay_follows_settings_that_changed_between_two_runs(site) -> None:
+    for number, rate in ((1, 0.05), (2, 0.2)):
+        site.write(400 * number, 400, resume=number > 1)
+        site.train(f"model.optimizer.learning_rate={rate}")
+    assert replay(site.spark, site.settings(), verify=True)["versions"] == 2
+
+
 def test_lists_leave_out_what_was_seen_and_one_click_changes_them(site) -> None:
     site.write()
     site.train()

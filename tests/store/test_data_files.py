@@ -117,7 +117,7 @@ def test_a_root_elsewhere_gets_the_same_file_through_the_jvm(model: Tables, monk
     file = folder(model, "parameters") / add["path"]
     assert done.bytes == add["size"] == file.stat().st_size
     assert pq.read_table(file).cast(rows.schema).equals(rows)
-    entry = model.find_commit("parameters", "far", look=True)
+    entry = model.find_commit("parameters", "far")
     assert entry is not None
     assert (entry.version, entry.bytes) == (done.version, done.bytes)
 

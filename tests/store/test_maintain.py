@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from freshet.errors import Fenced, StateDamaged
 from freshet.failpoint import Injected
 from freshet.store.commit import Writer, new_commit_id
 from freshet.store.decisions import decision_row
-from freshet.store.maintain import compact, drop_log, optimize, remove_orphan_bases, remove_orphans, vacuum
+from freshet.store.maintain import MANY_FILES, compact, drop_log, optimize, remove_orphan_bases, remove_orphans, vacuum
 from freshet.store.parameters import digest, load_arrow, state
 from freshet.store.snapshots import History
 
@@ -124,6 +125,30 @@ def test_maintenance_beside_a_learner_changes_nothing(model: Any) -> None:
     assert newest is not None
     assert [row.kind for row in history.live()].count("base") == 1
     assert values(model, newest.version) == {1: float(number), **{100 + at: 1.0 for at in range(1, number + 1)}}
+
+
+def test_files_nobody_needs_go_when_they_are_old(model: Any) -> None:
+    model.learn({1: 1.0})
+    stray = model.root / "parameters" / "part-00000-stray.snappy.parquet"
+    stray.write_bytes(b"of an append whose commit never came")
+    vacuum(model.writer, ["parameters"])
+    assert stray.exists()
+    for file in stray.parent.glob("*.parquet"):
+        os.utime(file, (1, 1))
+    vacuum(model.writer, ["parameters"])
+    assert not stray.exists()
+    assert values(model, 1) == {1: 1.0}
+
+
+def test_many_small_files_become_one(model: Any) -> None:
+    for number in range(MANY_FILES - 1):
+        model.learn({number: 1.0})
+    optimize(model.writer, ["parameters"])
+    assert model.tables.file_count("parameters") == MANY_FILES - 1
+    model.learn({99: 2.0})
+    optimize(model.writer, ["parameters"])
+    assert model.tables.file_count("parameters") == 1
+    assert values(model, MANY_FILES) == {99: 2.0, **dict.fromkeys(range(MANY_FILES - 1), 1.0)}
 
 
 def test_base_ids_never_repeat() -> None:

@@ -28,7 +28,7 @@ ITEMS = pa.table({
 
 @pytest.fixture
 def tables(spark: SparkSession, tmp_path: Path) -> Tables:
-    made = Tables(spark, str(tmp_path / "a model, 100% ok"), log_checkpoint_interval=7, log_retention=3600)
+    made = Tables(spark, str(tmp_path / "a model, 100% ok #2?"), log_checkpoint_interval=7, log_retention=3600)
     made.create()
     return made
 
@@ -82,7 +82,9 @@ def test_creating_again_changes_nothing(tables: Tables) -> None:
 def test_rows_come_back_and_the_cost_is_told(tables: Tables) -> None:
     import deltalake
 
+    assert tables.log("items").is_new()
     done = tables.append("items", ITEMS, note="mine")
+    assert not tables.log("items").is_new()
     assert (done.rows, done.version) == (2, 1)
     assert done.bytes == sum(file.stat().st_size for file in folder(tables, "items").glob("*.parquet"))
     assert tables.version("items") == 1
@@ -125,4 +127,6 @@ def test_an_error_of_the_engine_is_told_with_the_table_and_the_way_out(tables: T
 def test_a_plain_path_is_local_and_absolute() -> None:
     assert local_folder("data/m") == Path("data/m").resolve()
     assert local_folder("file:///data/m") == Path("/data/m")
+    assert local_folder("file:/data/a#b?c") == local_folder("/data/a#b?c") == Path("/data/a#b?c").resolve()
+    assert local_folder("file://host/data") == Path("/data")
     assert local_folder("hdfs://host/data") is None

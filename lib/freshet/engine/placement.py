@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 
 from freshet.errors import EngineRefused
 
+LARGE = 32 << 20
 Task = Callable[[bytes], bytes]
 
 _SCHEMA = pa.schema([("shard", pa.int32()), ("payload", pa.binary())])
@@ -26,7 +27,7 @@ def run_local(pool: Executor, function: Task, payloads: Sequence[bytes]) -> list
 
 
 def run_on_executors(spark: SparkSession, function: Task, payloads: Sequence[bytes]) -> list[bytes]:
-    """Results in the order of the payloads, in as many Spark tasks as there are cores.
+    """Results in the order of the payloads, in as many Spark tasks as there are cores, or one each.
 
     `function` must be importable on executors: what travels is its name, not its code.
     """
@@ -41,8 +42,12 @@ def run_on_executors(spark: SparkSession, function: Task, payloads: Sequence[byt
                     [pa.array([shard], pa.int32()), pa.array([function(payload.as_py())], pa.binary())], schema=_SCHEMA
                 )
 
-    # A local table is cut into as many tasks as there are cores, without a shuffle: .2 s a round instead of .6.
-    found = spark.createDataFrame(shards).mapInArrow(task, _DDL).toArrow().sort_by("shard")
+    # A local table is cut into as many tasks as there are cores, without a shuffle: .2 s a round instead of .6. A table
+    # past Spark's limit for local ones (48 MB) would be one task.
+    sent = spark.createDataFrame(shards)
+    if shards.nbytes > LARGE:
+        sent = sent.repartitionById(len(payloads), "shard")
+    found = sent.mapInArrow(task, _DDL).toArrow().sort_by("shard")
     if found.column("shard").to_pylist() != list(range(len(payloads))):
         what = f"{len(payloads)} shards went out and {found.num_rows} came back."
         raise EngineRefused(what, remedy="Start again.", setting="shards", wanted=len(payloads), found=found.num_rows)

@@ -20,6 +20,7 @@ import numba.extending
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils as _cgutils
+from numba.core.errors import TypingError
 from numba.extending import models, register_model
 
 # numba's own annotations do not cover what emits instructions.
@@ -69,6 +70,12 @@ def _address(context: Any, builder: Any, kind: Any, rows: Any, r: Any, column: A
     return builder.gep(array.data, [builder.add(builder.mul(r, width), column)])
 
 
+def _check(rows: Any) -> None:
+    """An array of another kind would be read as what it is not."""
+    if rows.dtype != types.float32 or rows.layout != "C":
+        raise TypingError(f"lanes want C-contiguous float32, not {rows}")
+
+
 def _first(builder: Any, n: Any) -> Any:
     """Mask of the lanes before n."""
     count = builder.insert_element(ir.Constant(_NUMBERS, ir.Undefined), builder.trunc(n, _I4), ir.Constant(_I4, 0))
@@ -79,6 +86,8 @@ def _first(builder: Any, n: Any) -> Any:
 @intrinsic
 def load(typing: Any, rows: Any, r: Any, column: Any, n: Any) -> Any:
     """rows[r, column : column + n] in the first n lanes, 0 in the others; 0 < n <= 8."""
+    _check(rows)
+
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         at = builder.bitcast(_address(context, builder, rows, *args[:3]), _VECTOR.as_pointer())
         found = cgutils.alloca_once(builder, _VECTOR)
@@ -98,6 +107,8 @@ def load(typing: Any, rows: Any, r: Any, column: Any, n: Any) -> Any:
 @intrinsic
 def store(typing: Any, rows: Any, r: Any, column: Any, n: Any, values: Any) -> Any:
     """rows[r, column : column + n] = the first n lanes; 0 < n <= 8."""
+    _check(rows)
+
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         at = builder.bitcast(_address(context, builder, rows, *args[:3]), _VECTOR.as_pointer())
         whole = builder.icmp_signed(">=", args[3], ir.Constant(_I8, LANES))

@@ -88,14 +88,14 @@ class BatchCommitter:
     def pass_unread(self, batch_id: int, reason: str) -> None:
         """Commit a micro-batch as kind `skip` without a look at its records: they will never be learned."""
         opened, read, watch = self._opened, self._planned(batch_id), Stopwatch()
-        if self._done(batch_id, read) is not None:
+        done = self._done(batch_id, read)
+        if done is not None and done.kind != REFUSED:
             return
         fields = self._fields(Attempted(batch_id, read, NOTHING, watch), dict.fromkeys(_COUNTS, 0), {}, opened.head.clock)
         fields |= {
             "kind": SKIP, "digest": opened.head.hex_digest, "row_counts": opened.head.row_counts, "reason": reason, "metrics": [],
         }  # fmt: skip
-        evidence = {"batch_id": batch_id, "sources": len(read.sources)}
-        opened.writer.commit(opened.writer.begin(), {DECISIONS.name: decision_row("skip", None, reason, evidence)}, fields)
+        opened.writer.commit(opened.writer.begin(), {}, fields)
 
     def _planned(self, batch_id: int) -> Fingerprint:
         store, source = self._opened.settings.store, self._opened.settings.source

@@ -14,6 +14,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from freshet.engine.clean import clean
 from freshet.engine.sources import stream
+from freshet.pipelines import passing
 from freshet.pipelines.commit import BatchCommitter
 from freshet.pipelines.starting import Opened, open_learner
 from freshet.pipelines.warming import warm
@@ -42,13 +43,16 @@ def train(
     """
     say = announce or (lambda _: None)
     warm(settings)
-    with open_learner(spark, settings, adopt_checkpoint or from_here, say) as opened:
+    with open_learner(spark, settings, adopt_checkpoint, say, from_here) as opened:
         committer = BatchCommitter(opened, listener)
         if skip_batch is not None:
             committer.skip(skip_batch, reason or "")
         if from_here:
             say("passing by what the source holds now")
-            Stream(opened, committer, True, None, pass_by=reason or "").run(lambda _: None)
+            passing.begin(opened.writer, reason or "", settings.store.checkpoint_path)
+            if not Stream(opened, committer, True, None, pass_by=reason or "").run(lambda _: None):
+                return 0  # stopped on the way
+            passing.end(opened.writer)
         Stream(opened, committer, available_now, until).run(say)
     return 0
 
@@ -69,8 +73,8 @@ class Stream:
         self._busy = threading.Lock()
         self._failure: BaseException | None = None
 
-    def run(self, say: Callable[[str], None]) -> None:
-        """Start the query and wait for its end, a stop or a failure."""
+    def run(self, say: Callable[[str], None]) -> bool:
+        """Start the query and wait for its end, a stop or a failure; whether it ended by itself."""
         with stop_on_signals(self._stopping):
             query = self._start()
             say("reading what there is" if self._available_now else WAITING)
@@ -82,11 +86,12 @@ class Stream:
             # Spark does not tell of a failure that came while it was being stopped.
             if self._failure is not None and not isinstance(self._failure, Stopped):
                 raise self._failure
+        return not self._stopping.is_set()
 
     def _start(self) -> StreamingQuery:
         opened, chosen = self._opened, self._opened.settings
         source = chosen.source
-        if self._pass_by is not None:  # all of it as one micro-batch: nobody will read it
+        if self._pass_by is not None:  # in as few micro-batches as the source allows: nobody will read them
             source = source.model_copy(update={"max_files_per_trigger": None, "max_bytes_per_trigger": None})
         cleaned = clean(stream(opened.spark, source), source, chosen.clean)
         writer = cleaned.writeStream.foreachBatch(self._learn).option("checkpointLocation", chosen.store.checkpoint_path)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
+from freshet import __version__
 from freshet.errors import CheckFailed, FreshetError
 from freshet.head import Head
 from freshet.learner import Learner
@@ -18,7 +21,7 @@ from freshet.pipelines.opening import Reading, load_head, open_reading
 from freshet.pipelines.placing import Placement
 from freshet.settings import Settings
 from freshet.store.events import read_events
-from freshet.store.snapshots import LEARN
+from freshet.store.snapshots import LEARN, History, Snapshot
 
 
 def replay(
@@ -28,7 +31,7 @@ def replay(
     """Learn versions from_version .. to_version (default: all) again from `events`, on the state before the first.
 
     With `verify` every digest is compared with its snapshot's, and CheckFailed names the first version that differs.
-    Settings of the model are those recorded with the first replayed version, so a changed file cannot spoil the check.
+    Settings of the model are those recorded with each run, so a changed file cannot spoil the check.
     """
     reading = open_reading(spark, settings, to_version)
     replayed = [snapshot for snapshot in reading.commits if snapshot.kind == LEARN]
@@ -36,32 +39,46 @@ def replay(
         replayed = [snapshot for snapshot in replayed if snapshot.version >= from_version]
     if not replayed:
         raise FreshetError("There is nothing to replay: no learned version in that range.", remedy="See `freshet status`.")
-    recorded = reading.history.settings_of(reading.tables, replayed[0].version)
-    learned_with = Settings.from_json(recorded).model_copy(update={"stream": settings.stream, "spark": settings.spark})
-    learner = new_learner(learned_with)
-    head = _state_before(reading, replayed[0].version, spark, learned_with, learner)
-    place = Placement(spark, learner.model, learned_with)
-    events = 0
-    try:
+    runs = _settings_of_runs(reading, replayed, settings)
+    first = runs[replayed[0].run]
+    head = _state_before(reading, replayed[0].version, first, new_learner(first))
+    events, run = 0, ""
+    with ExitStack() as stack:
         for snapshot, table in read_events(reading.tables, reading.history, replayed[0].version, replayed[-1].version):
+            if snapshot.run != run:
+                run, learner = snapshot.run, new_learner(runs[snapshot.run])
+                place = Placement(spark, learner.model, runs[run])
+                stack.callback(place.close)
             events += table.num_rows
             relearn(head, learner, table, place, snapshot.event_clock or 0)
             if verify and head.hex_digest != snapshot.digest:
-                raise CheckFailed(
-                    f"Version {snapshot.version} does not replay: learned again its digest is {head.hex_digest}, recorded "
-                    f"is {snapshot.digest}.",
-                    remedy="Its events or its parent's rows were changed after the commit, or the code learns differently.",
-                    version=snapshot.version, found=head.hex_digest, wanted=snapshot.digest,
-                )
-    finally:
-        place.close()
+                raise _differs(snapshot, head.hex_digest)
     return {
         "versions": len(replayed), "first": replayed[0].version, "last": replayed[-1].version, "events": events,
         "digest": head.hex_digest, "verified": verify,
     }
 
 
-def _state_before(reading: Reading, version: int, spark: SparkSession, settings: Settings, learner: Learner) -> Head:
+def _settings_of_runs(reading: Reading, replayed: Sequence[Snapshot], settings: Settings) -> dict[str, Settings]:
+    """Run -> what it learned with; where it runs today is not part of that."""
+    firsts = {snapshot.run: snapshot.version for snapshot in reversed(replayed)}
+    recorded = History.settings_by_version(reading.tables, list(firsts.values()))
+    here = {"stream": settings.stream, "spark": settings.spark}
+    return {run: Settings.from_json(recorded[version]).model_copy(update=here) for run, version in firsts.items()}
+
+
+def _differs(snapshot: Snapshot, found: str) -> CheckFailed:
+    other = snapshot.code_version != __version__
+    code = f" It was learned by Freshet {snapshot.code_version}, this is {__version__}." if other else ""
+    return CheckFailed(
+        f"Version {snapshot.version} does not replay: learned again its digest is {found}, recorded is {snapshot.digest}."
+        f"{code}",
+        remedy="Its events or its parent's rows were changed after the commit, or the code learns differently.",
+        version=snapshot.version, found=found, wanted=snapshot.digest,
+    )
+
+
+def _state_before(reading: Reading, version: int, settings: Settings, learner: Learner) -> Head:
     before = [snapshot for snapshot in reading.commits if snapshot.version < version]
     if not before:
         return new_head(learner.model, settings)

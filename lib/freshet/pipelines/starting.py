@@ -15,6 +15,7 @@ from freshet.head import Head
 from freshet.learner import Learner
 from freshet.pipelines.assembly import new_head, new_learner
 from freshet.pipelines.opening import Reading, load_head, load_memory
+from freshet.pipelines.passing import check_ended
 from freshet.pipelines.placing import Placement
 from freshet.schema import SNAPSHOTS
 from freshet.settings import Settings
@@ -48,9 +49,12 @@ class Opened:
 
 @contextmanager
 def open_learner(
-    spark: SparkSession, settings: Settings, adopt_checkpoint: bool, say: Callable[[str], None]
+    spark: SparkSession, settings: Settings, adopt_checkpoint: bool, say: Callable[[str], None], from_here: bool = False
 ) -> Iterator[Opened]:
-    """Take the lock, check tables and checkpoint against each other, load the head, begin a new epoch."""
+    """Take the lock, check tables and checkpoint against each other, load the head, begin a new epoch.
+
+    `adopt_checkpoint` takes any checkpoint; so does `from_here`, for a stream that passes by what the source holds.
+    """
     store = settings.store
     run = secrets.token_hex(6)
     with ExitStack() as stack:
@@ -61,7 +65,9 @@ def open_learner(
         history = History.load(tables)
         newest = history.newest()
         check_structure(newest, settings, tables)
-        if not adopt_checkpoint:
+        if not from_here:
+            check_ended(history, store.checkpoint_path)
+        if not (adopt_checkpoint or from_here):
             check_checkpoint(history, store.checkpoint_path)
         learner = new_learner(settings)
         head = new_head(learner.model, settings)
@@ -73,7 +79,7 @@ def open_learner(
         writer = Writer.start(tables, history, run=run, settings=settings.to_json(), head_digest=head.hex_digest)
         place = Placement(spark, learner.model, settings)
         stack.callback(place.close)
-        yield Opened(spark, settings, tables, history, writer, learner, head, place, run, adopt_checkpoint)
+        yield Opened(spark, settings, tables, history, writer, learner, head, place, run, adopt_checkpoint or from_here)
 
 
 def check_structure(newest: Snapshot | None, settings: Settings, tables: Tables) -> None:

@@ -32,7 +32,7 @@ class ModelSettings(Section):
     factors: Factors = 16
     shards: Shards = 8
     round_events: Count = 50_000
-    round_share: Positive | None = 0.1
+    round_share: Share | None = 0.1
     seed: Seed = 1
     merge: Literal["contraction", "sum", "average"] = "contraction"
     init_scale: NotNegative | None = None

@@ -41,4 +41,6 @@ class Settings(Section):
     @classmethod
     def from_json(cls, text: str) -> Settings:
         """The settings of a snapshot row, but for what was redacted."""
-        return cls.model_validate_json(text)
+        recorded = json.loads(text)
+        recorded.setdefault("model", {}).setdefault("round_share", None)  # recorded before rounds had such a limit
+        return cls.model_validate_json(json.dumps(recorded))

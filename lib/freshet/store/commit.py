@@ -202,7 +202,7 @@ class Writer:
             return self.tables.append(SNAPSHOTS.name, table, note=row.commit_id).version
         except StoreFailed:
             # The answer may have been lost on its way while the row landed: the log knows.
-            entry = self.tables.find_commit(SNAPSHOTS.name, row.commit_id, look=True)
+            entry = self.tables.find_commit(SNAPSHOTS.name, row.commit_id)
             if entry is None:
                 raise
             return entry.version

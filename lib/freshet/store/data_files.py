@@ -1,7 +1,7 @@
 """One append as one Parquet file and the `add` action that makes it part of a Delta table (docs/decisions/0008).
 
 Arrow writes the file, where a Spark job would plan, turn columns into rows and back, and commit: a tenth of the time for
-the small appends of a micro-batch, a fifth for tens of thousands of vectors. Delta itself commits it (`DeltaLog.commit`),
+the small appends of a micro-batch, a fifth for tens of thousands of vectors. Delta itself commits it (`DeltaLog.append`),
 so conflicts, log checkpoints and hooks are Delta's own.
 
 The layout is the one of Delta's protocol, https://github.com/delta-io/delta/blob/master/PROTOCOL.md (Add File,

@@ -42,7 +42,8 @@ class DeltaLog:
     def is_new(self) -> bool:
         """Whether there is nothing but entry 0, seen by one look into the folder."""
         files = self._file_system().listStatus(self._hadoop_path("_delta_log"))
-        return len(files) == 1 and files[0].getPath().getName() == f"{0:020d}.json"
+        entries = [name for name in (file.getPath().getName() for file in files) if name.endswith((".json", ".parquet"))]
+        return entries == [f"{0:020d}.json"]
 
     def create(self, lines: list[str], checksum: str) -> None:
         """Write entry 0, atomically, and its checksum; does nothing when somebody else was first."""
@@ -73,10 +74,6 @@ class DeltaLog:
     def _newest(self) -> JavaObject:
         log = self._log()
         return log.update(*[getattr(log, f"update$default${n}")() for n in (1, 2, 3)])
-
-    def known_version(self) -> int:
-        """The newest version this JVM has seen, without looking: after a write of ours, at least that write."""
-        return int(self._log().unsafeVolatileSnapshot().version())
 
     def append(self, actions: Iterable[str], note: str) -> int:
         """Commit the `add` actions (JSON lines) as one plain append that carries `note`; the version it became.

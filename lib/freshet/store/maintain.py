@@ -177,7 +177,7 @@ def named_versions(writer: Writer, history: History) -> set[int]:
 def optimize(writer: Writer, names: Iterable[str] = OURS, many: int = MANY_FILES) -> None:
     """Put small files together (Delta's OPTIMIZE) where there are `many`; the rows stay what they are."""
     for name in names:
-        if writer.tables.log(name).file_count() < many:
+        if writer.tables.file_count(name) < many:
             continue
         with writer.maintaining, writer.exclusive(), engine_errors(name, "optimize"):
             DeltaTable.forPath(writer.tables.spark, writer.tables.path(name)).optimize().executeCompaction()

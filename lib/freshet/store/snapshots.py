@@ -100,11 +100,20 @@ class History:
     @staticmethod
     def settings_of(tables: Tables, version: int) -> str:
         """The settings of the live snapshot of that version, as JSON text. Raises StateDamaged when there is none."""
-        frame = tables.read(SNAPSHOTS.name).where(f"version = {int(version)}").select("epoch", "commit_id", "settings")
-        rows = tables.collect(SNAPSHOTS.name, frame, version).to_pylist()
-        if not rows:
-            raise StateDamaged(f"There is no version {version}.", table=SNAPSHOTS.name, version=version)
-        return str(min(rows, key=lambda row: (-row["epoch"], row["commit_id"]))["settings"])
+        return History.settings_by_version(tables, [version])[version]
+
+    @staticmethod
+    def settings_by_version(tables: Tables, versions: Sequence[int]) -> dict[int, str]:
+        """The same for several versions, in one job."""
+        wanted = ", ".join(str(int(version)) for version in versions)
+        frame = tables.read(SNAPSHOTS.name).where(f"version in ({wanted})").select("version", "epoch", "commit_id", "settings")
+        rows = tables.collect(SNAPSHOTS.name, frame).to_pylist()
+        rows.sort(key=lambda row: (row["epoch"], [-ord(letter) for letter in row["commit_id"]]))
+        found = {row["version"]: str(row["settings"]) for row in rows}  # of several rows of a version the last stands
+        for version in versions:
+            if version not in found:
+                raise StateDamaged(f"There is no version {version}.", table=SNAPSHOTS.name, version=version)
+        return found
 
     def _index(self) -> None:
         """Rows are in order of version and, within one, of precedence: so the first that may stand, stands."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlparse
 
 import pyarrow as pa
-from py4j.protocol import Py4JError
+from py4j.protocol import Py4JError, Py4JNetworkError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
@@ -36,10 +36,13 @@ class Appended:
 
 def local_folder(root: str) -> Path | None:
     """The folder of a root on local disk (a plain path or file: URI), absolute; None for any other place."""
-    parsed = urlparse(root)
-    if parsed.scheme not in ("", "file"):
+    # By hand: a parser of URLs ends the path at # and ?, which Hadoop's paths and file systems take as they are.
+    if root.startswith("file:"):
+        rest = root.removeprefix("file:")
+        return Path("/" + rest[2:].partition("/")[2] if rest.startswith("//") else rest).resolve()
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", root):
         return None
-    return Path(parsed.path if parsed.scheme else root).expanduser().resolve()
+    return Path(root).expanduser().resolve()
 
 
 class Tables:
@@ -119,10 +122,10 @@ class Tables:
             data_files.write(rows, target)
         return target.size
 
-    def find_commit(self, name: str, note: str, look: bool = False) -> Entry | None:
-        """The newest log entry that carries `note`, among the last 20; with `look` the folder is listed first."""
+    def find_commit(self, name: str, note: str) -> Entry | None:
+        """The newest log entry that carries `note`, among the last 20."""
         log = self.log(name)
-        newest = log.version() if look else log.known_version()
+        newest = log.version()
         for version in range(newest, max(newest - _LOOK_BACK, 0), -1):
             entry = log.entry(version)
             if entry is not None and entry.note == note:
@@ -134,8 +137,14 @@ class Tables:
         folder = local_folder(self.path(name))
         if folder is None:
             return True
-        oldest = time.time() - self.log(name).kept_seconds()
-        return any(path.stat().st_mtime <= oldest for path in folder.glob("*.parquet"))
+        with engine_errors(name, "vacuum"):
+            oldest = time.time() - self.log(name).kept_seconds()
+            return any(path.stat().st_mtime <= oldest for path in folder.glob("*.parquet"))
+
+    def file_count(self, name: str) -> int:
+        """Data files of the table."""
+        with engine_errors(name, "read"):
+            return self.log(name).file_count()
 
     def read(self, name: str) -> DataFrame:
         """The table as it is, rows of attempts that were never committed included."""
@@ -162,6 +171,11 @@ def engine_errors(name: str, action: str, version: int | None = None) -> Iterato
     """Turn an error of Spark or Delta into one of ours, with table, version and the way out; ours pass as they are."""
     try:
         yield
+    except (ConnectionError, Py4JNetworkError) as error:
+        raise StoreFailed(
+            f"The engine went away while it was to {action} {name}: {error or type(error).__name__}.",
+            remedy="Look for the end of the Java process (memory?), then start again.", table=name, version=version, action=action,
+        ) from error
     except (PySparkException, Py4JError, OSError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         cause = _cause(lines)
