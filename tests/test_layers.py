@@ -52,7 +52,10 @@ LAYERS = {
     "jobs": layer("jobs", "cli"),
 }  # fmt: skip
 
-EXTRA = {"cli": {"freshet.engine.session", "freshet.__version__"}, "store": {"freshet.__version__"}}  # single modules beyond whole layers
+# Single modules beyond whole layers.
+EXTRA = {
+    "cli": {"freshet.engine.session", "freshet.__version__"}, "store": {"freshet.__version__"}, "pipelines": {"freshet.__version__"},
+}  # fmt: skip
 UNSAFE_IMPORTS = {"pickle", "cPickle", "cloudpickle", "dill", "marshal", "shelve"}
 UNSAFE_CALLS = {"eval", "exec", "compile", "__import__"}
 UNSAFE_ATTRIBUTES = {"yaml.load", "yaml.unsafe_load", "yaml.full_load", "os.system", "os.popen"}
