@@ -115,8 +115,9 @@ def command(folder: Path, model: Path) -> list[str]:
 
 
 def committed(model: Path) -> int:
-    """Micro-batches that have ended, as the checkpoint has them."""
-    return sum(path.name.isdigit() for path in (model / "_checkpoint" / "commits").glob("*"))
+    """Micro-batches that have ended: the newest in the checkpoint counts them, for Spark keeps the last hundred only."""
+    names = [path.name for path in (model / "_checkpoint" / "commits").glob("*") if path.name.isdigit()]
+    return max(map(int, names), default=-1) + 1
 
 
 def memory(pid: int) -> int:
