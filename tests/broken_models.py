@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from freshet.models.contract import USER, Examples, ShardResult, ShardTask
+from freshet.models.contract import Examples, ShardResult, ShardTask
 
 
 class Broken:
@@ -37,7 +37,7 @@ def score_not_finite(model: Any, task: ShardTask) -> tuple[np.ndarray, np.ndarra
 
 def score_nan_for_unknown(model: Any, task: ShardTask) -> tuple[np.ndarray, np.ndarray]:
     prediction, loss = model.score(task)
-    return np.where(task.refs[USER][:, 0] < 0, np.nan, prediction), loss
+    return np.where(next(iter(task.refs.values()))[:, 0] < 0, np.nan, prediction), loss
 
 
 def score_that_learns(model: Any, task: ShardTask) -> tuple[np.ndarray, np.ndarray]:
@@ -52,8 +52,8 @@ def score_halved(model: Any, task: ShardTask) -> tuple[np.ndarray, np.ndarray]:
     return prediction / 2, loss / 2
 
 
-def examples_need_events(model: Any, events: Any, drawn: Any) -> Examples:
-    return model.examples(replace(events, weight=events.weight / events.weight.max()), drawn)
+def examples_need_events(model: Any, events: Any, context: Any) -> Examples:
+    return model.examples(replace(events, weight=events.weight / events.weight.max()), context)
 
 
 def learns_nothing(model: Any, task: ShardTask) -> ShardResult:
@@ -79,7 +79,7 @@ def remembers(model: Any, task: ShardTask) -> ShardResult:
 def looks_at_size(model: Any, task: ShardTask) -> ShardResult:
     result = model.learn(task)
     if len(task.target) < 100:
-        result.rows[USER][:] *= np.float32(1.0001)
+        next(iter(result.rows.values()))[:] *= np.float32(1.0001)
     return result
 
 

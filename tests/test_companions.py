@@ -17,12 +17,12 @@ from planted import ITEM_KEYS, SECOND, USER_KEYS, USERS, checkerboard, part
 from freshet.companions import CompanionSpec, advance
 from freshet.head import TOTALS, TOTALS_KEY, Head, digests
 from freshet.kernels.history import CHUNK, OPEN
-from freshet.kernels.popularity import log_popularity
+from freshet.kernels.popularity import count_column, log_popularity
 from freshet.models.contract import Events
 from freshet.prequential import history_items_of
 from freshet.schema import HISTORY, HISTORY_ARCHIVE, POPULARITY, WINDOW
 
-SPEC = CompanionSpec(half_life=math.inf, history_items=64, window_events=96, draw="recent", negatives=2, tries=4, seed=1)
+SPEC = CompanionSpec(half_lives=(math.inf,), history_items=64, window_events=96, draw="recent", negatives=2, tries=4, seed=1)
 
 
 def take(head: Head, events: Events, positive: np.ndarray | None = None, spec: CompanionSpec = SPEC):
@@ -90,7 +90,7 @@ def test_popularity_is_the_decayed_sum_whatever_the_batches_and_the_order_of_tim
     random = np.random.default_rng(2)
     shaken = np.sort(events.event_at + random.integers(-30, 30, len(events)) * SECOND)
     events = replace(events, weight=random.uniform(0.2, 2.0, len(events)), event_at=shaken)
-    head, spec = Head((), 10), replace(SPEC, half_life=half_life)
+    head, spec = Head((), 10), replace(SPEC, half_lives=(half_life,))
     order = np.concatenate([np.arange(0, 900, 2), np.arange(1, 900, 2)])  # the second half is older than the clock
     for piece in np.array_split(order, 7):
         take(head, part(events, np.sort(piece)), None, spec)
@@ -108,12 +108,27 @@ def test_popularity_is_the_decayed_sum_whatever_the_batches_and_the_order_of_tim
 def test_log_popularity_is_the_log_of_the_count_decayed_to_the_clock() -> None:
     events, half_life = checkerboard(500), 100.0 * SECOND
     head = Head((), 10)
-    take(head, events, None, replace(SPEC, half_life=half_life))
+    take(head, events, None, replace(SPEC, half_lives=(half_life,)))
     table, out = head.tables[POPULARITY], np.empty(len(head.tables[POPULARITY]), np.float32)
     for clock in (head.clock, head.clock + 300 * SECOND, head.clock + 10**12):
-        log_popularity(head.values(POPULARITY), table.column("last_at"), clock, half_life, 1e-3, out)
+        log_popularity(head.values(POPULARITY)[:, 0].copy(), table.column("last_at"), clock, half_life, 1e-3, out)
         wanted = [counted(events, half_life, clock, events.item_key == item)[0] for item in table.keys]
         np.testing.assert_allclose(out, np.log(np.maximum(wanted, 1e-3)), atol=1e-4)
+
+
+def test_each_half_life_is_the_count_that_it_alone_would_give() -> None:
+    lives = (math.inf, 50.0 * SECOND, 5000.0 * SECOND)
+    together = Head((), 10, len(lives))
+    alone = {life: Head((), 10) for life in lives}
+    for number in range(3):
+        events = checkerboard(200, start=200 * number)
+        take(together, events, None, replace(SPEC, half_lives=lives))
+        for life, head in alone.items():
+            take(head, events, None, replace(SPEC, half_lives=(life,)))
+    for number, life in enumerate(lives):
+        wanted = alone[life].values(POPULARITY)[:, 0]
+        np.testing.assert_array_equal(together.values(POPULARITY)[:, count_column(number)], wanted)
+    np.testing.assert_array_equal(together.values(POPULARITY)[:, 1], alone[math.inf].values(POPULARITY)[:, 1])
 
 
 @pytest.mark.parametrize("restart", [False, True])
@@ -142,9 +157,9 @@ def test_negatives_are_never_the_item_itself_nor_what_the_user_just_had(draw) ->
     found = 0
     for number in range(3):
         events = checkerboard(40, start=40 * number)
-        drawn = take(head, events, None, spec).drawn
+        context = take(head, events, None, spec).context
         for e, (user, item) in enumerate(zip(events.user_key.tolist(), events.item_key.tolist(), strict=True)):
-            negatives = drawn.keys[e][drawn.found[e]].tolist()
+            negatives = context.negatives[e][context.drawn[e]].tolist()
             assert item not in negatives and not set(had[user]) & set(negatives)
             assert set(negatives) <= set(ITEM_KEYS.tolist())
             found += len(negatives)
@@ -159,9 +174,9 @@ def test_negatives_depend_on_the_event_and_not_on_its_place_in_the_batch() -> No
     whole = advance(head, events, np.ones(100, bool), replace(SPEC, window_events=32, draw="popularity"))
     some = np.flatnonzero(events.user_key == events.user_key[0])
     alone = advance(head, part(events, some), np.ones(len(some), bool), replace(SPEC, window_events=32, draw="popularity"))
-    assert np.array_equal(whole.drawn.keys[some], alone.drawn.keys)
+    assert np.array_equal(whole.context.negatives[some], alone.context.negatives)
     other = advance(head, events, np.ones(100, bool), replace(SPEC, window_events=32, draw="popularity", seed=2))
-    assert not np.array_equal(whole.drawn.keys, other.drawn.keys)
+    assert not np.array_equal(whole.context.negatives, other.context.negatives)
 
 
 def test_advancing_leaves_the_head_as_it_is() -> None:

@@ -47,7 +47,7 @@ def test_the_digest_that_is_kept_is_the_digest_recomputed(model: str) -> None:
 
 
 def test_one_bit_of_any_column_of_any_block_changes_the_digest() -> None:
-    one = lab("model.name=bpr", "history.items=32")
+    one = lab("model.name=blend", "history.items=32")
     for number in range(4):
         one.learn(checkerboard(400, start=400 * number))
     whole = recomputed(one)

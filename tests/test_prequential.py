@@ -10,22 +10,33 @@ import numpy as np
 import pytest
 from planted import ITEM_KEYS, SECOND, USER_KEYS, USERS, Lab, checkerboard, key, part, settings
 
-from freshet.models.contract import ITEM, USER, Events
-from freshet.prequential import SHRINKAGE, MetricSpec, by_slice, popularity_values, ranking_metrics, sample_events
+from freshet.asking import ask, on_offer
+from freshet.companions import advance
+from freshet.leader import choices, leader
+from freshet.models.contract import Events
+from freshet.pipelines.assembly import half_lives
+from freshet.prequential import SHRINKAGE, MetricSpec, by_slice, popularity_values, sample_events
+from freshet.prequential import ranking_metrics as measured
 from freshet.schema import HISTORY, POPULARITY
 
 K = 5
-SPEC = MetricSpec(sample=0, k=K, max_items=1000, half_life=math.inf, history_items=1000, seed=1)
+SPEC = MetricSpec(sample=0, k=K, max_items=1000, half_lives=(math.inf,), history_items=1000, seed=1)
 STRANGERS, NOVELTIES = key(1, np.arange(900, 905)), key(2, np.arange(900, 905))
 
 
-@pytest.fixture(params=["mf", "bpr"])
+@pytest.fixture(params=["mf", "bpr", "history", "cooccurrence", "blend"])
 def lab(request) -> Lab:
-    one = Lab(settings(f"model.name={request.param}", "popularity.half_life=never", "model.init_scale=0.3"))
+    one = Lab(settings(f"model.name={request.param}", "popularity.half_life=never", "popularity.also=[]", "model.init_scale=0.3"))
     # Few enough events that most users have not had most items.
     for number in range(2):
         one.learn(checkerboard(120, start=120 * number))
     return one
+
+
+def ranking_metrics(lab: Lab, events: Events, positive: np.ndarray, spec: MetricSpec):
+    """The metrics, with what the learner knows at each of the events."""
+    context = advance(lab.head, events, positive, lab.learner.spec.companions).context
+    return measured(lab.head, lab.learner.model, events, positive, context, spec)[0]
 
 
 def arriving(n: int = 150) -> Events:
@@ -36,37 +47,44 @@ def arriving(n: int = 150) -> Events:
     return replace(events, user_key=user, item_key=item)
 
 
-def had_before(lab: Lab) -> dict[int, set[int]]:
-    had = defaultdict(set)
+def had_before(lab: Lab) -> dict[int, list[int]]:
+    had = defaultdict(list)
     for number in range(2):
         events = checkerboard(120, start=120 * number)
         for user, item in zip(events.user_key.tolist(), events.item_key.tolist(), strict=True):
-            had[user].add(item)
+            had[user].append(item)
     return had
 
 
 def brute_force(lab: Lab, events: Events, positive: np.ndarray) -> dict[str, list[tuple[int, bool, bool]]]:
     """learner -> (rank or 0, user unknown, item unknown) of every ranked event, by sorting all items."""
     head, model = lab.head, lab.learner.model
-    items = head.tables[POPULARITY].keys.tolist()
-    counts = head.values(POPULARITY)[:, 0].tolist()
-    logs = {item: np.float32(math.log(max(count, 1e-3))) for item, count in zip(items, counts, strict=True)}
-    vectors, bias = model.item_matrix({ITEM: head.gather(ITEM, np.array(items))[0].values})
+    keys = head.tables[POPULARITY].keys.tolist()
+    items = on_offer(head, model, np.arange(len(keys), dtype=np.int32), SPEC.half_lives)
+    among = choices(model.mixes, half_lives(lab.chosen))
+    mix = among[leader(head, among)].mix
     had, found = had_before(lab), defaultdict(list)
     for e, (user, item) in enumerate(zip(events.user_key.tolist(), events.item_key.tolist(), strict=True)):
         if positive[e] and item not in had[user]:
-            rows, known = head.gather(USER, np.array([user]))
-            query = model.queries({USER: rows.values}, {USER: known})[0]
+            # The user's own earlier events of the batch count, for his newest items as for what he has.
+            recent = np.zeros((1, model.recent), np.int64)
+            newest = had[user][::-1][: model.recent]
+            recent[0, : len(newest)] = newest
+            asked = ask(head, model, np.array([user]), recent, np.array([len(newest)], np.int32))
+            extras = model.extras(asked)
+            more = {} if extras is None else dict(zip(extras.keys.tolist(), extras.values.tolist(), strict=True))
+            dense = items.vectors @ model.queries(asked)[0] + items.bias
+            logs = dict(zip(keys, items.log_count[0].tolist(), strict=True))
             scores = {
-                model.name: {x: float(b) + float(query @ v) + model.popularity_weight * float(logs[x])
-                             for x, v, b in zip(items, vectors, bias, strict=True)},
-                "popularity": {x: float(logs[x]) for x in items},
+                model.name: {x: mix.dense * float(s) + mix.sparse * more.get(x, 0.0) + mix.popularity * logs[x]
+                             for x, s in zip(keys, dense, strict=True)},
+                "popularity": logs,
             }
             new_user = int(head.lookup(HISTORY, np.array([user]))[0]) < 0
             for learner, score in scores.items():
-                order = sorted((x for x in items if x not in had[user]), key=lambda x: (-score[x], x))
+                order = sorted((x for x in keys if x not in had[user]), key=lambda x: (-score[x], x))
                 found[learner].append((order.index(item) + 1 if item in score else 0, new_user, item not in score))
-        had[user].add(item)
+        had[user].append(item)
     return found
 
 
@@ -77,7 +95,7 @@ def sums(metrics) -> dict[tuple[str, str, str], tuple[float, int]]:
 def test_every_ranking_metric_is_the_one_of_brute_force(lab) -> None:
     events = arriving()
     positive = lab.learner.model.positive(events)
-    found = sums(ranking_metrics(lab.head, lab.learner.model, events, positive, SPEC))
+    found = sums(ranking_metrics(lab, events, positive, SPEC))
     wanted = brute_force(lab, events, positive)
     for learner, ranked in wanted.items():
         assert 10 < sum(new for _, new, _ in ranked) < len(ranked) - 10
@@ -102,8 +120,8 @@ def test_without_the_context_of_the_batch_the_answer_is_another(lab) -> None:
     """The subject that must fail the comparison above: each event measured as if it were alone."""
     events = arriving()
     positive = lab.learner.model.positive(events)
-    whole = sums(ranking_metrics(lab.head, lab.learner.model, events, positive, SPEC))
-    alone = [sums(ranking_metrics(lab.head, lab.learner.model, part(events, [e]), positive[[e]], SPEC)) for e in range(len(events))]
+    whole = sums(ranking_metrics(lab, events, positive, SPEC))
+    alone = [sums(ranking_metrics(lab, part(events, [e]), positive[[e]], SPEC)) for e in range(len(events))]
     metric = ("mrr", lab.learner.model.name, "all")
     assert sum(one[metric][1] for one in alone if one) > whole[metric][1]
 
@@ -113,7 +131,7 @@ def test_an_item_the_user_already_has_is_not_ranked_known_or_not(lab) -> None:
     at = np.arange(4) * SECOND + 10**16
     for item in (novelty, ITEM_KEYS[0]):
         again = Events(np.full(4, stranger), np.full(4, item), np.full(4, 5.0), np.ones(4), at, np.arange(4))
-        found = sums(ranking_metrics(lab.head, lab.learner.model, again, np.ones(4, bool), SPEC))
+        found = sums(ranking_metrics(lab, again, np.ones(4, bool), SPEC))
         assert found["mrr", "popularity", "all"][1] == 1
 
 
@@ -126,7 +144,7 @@ def test_the_sample_depends_on_the_events_and_not_on_their_places(lab) -> None:
     backwards = part(events, slice(None, None, -1))
     assert set(backwards.event_hash[sample_events(backwards, positive[::-1], spec)].tolist()) == hashes
     assert set(events.event_hash[sample_events(events, positive, replace(spec, seed=2))].tolist()) != hashes
-    some = sums(ranking_metrics(lab.head, lab.learner.model, events, positive, spec))
+    some = sums(ranking_metrics(lab, events, positive, spec))
     assert 0 < some["mrr", "popularity", "all"][1] <= 20
 
 
@@ -134,8 +152,8 @@ def test_ranked_against_a_sample_of_items_it_is_called_so_and_ranks_are_no_worse
     events = arriving()
     positive = lab.learner.model.positive(events)
     few, whole = replace(SPEC, max_items=10, sample=8), replace(SPEC, sample=8)
-    full = sums(ranking_metrics(lab.head, lab.learner.model, events, positive, whole))
-    sampled = sums(ranking_metrics(lab.head, lab.learner.model, events, positive, few))
+    full = sums(ranking_metrics(lab, events, positive, whole))
+    sampled = sums(ranking_metrics(lab, events, positive, few))
     names = {name for name, _, _ in sampled} - {"unknown_user", "unknown_item"}
     assert names == {f"recall@{K}~sampled", f"ndcg@{K}~sampled", "mrr~sampled"}
     for learner in (lab.learner.model.name, "popularity"):
@@ -144,8 +162,8 @@ def test_ranked_against_a_sample_of_items_it_is_called_so_and_ranks_are_no_worse
     ten, rare = replace(SPEC, max_items=10), []
     for item in ITEM_KEYS:
         one = Events(STRANGERS[:1], np.array([item]), np.full(1, 5.0), np.ones(1), np.array([10**16]), np.array([1]))
-        a = sums(ranking_metrics(lab.head, lab.learner.model, one, np.ones(1, bool), ten))["mrr~sampled", "popularity", "all"]
-        b = sums(ranking_metrics(lab.head, lab.learner.model, one, np.ones(1, bool), SPEC))["mrr", "popularity", "all"]
+        a = sums(ranking_metrics(lab, one, np.ones(1, bool), ten))["mrr~sampled", "popularity", "all"]
+        b = sums(ranking_metrics(lab, one, np.ones(1, bool), SPEC))["mrr", "popularity", "all"]
         assert a[1] == b[1] == 1 and a[0] >= b[0] > 0 and a[0] >= 1 / 11
         rare.append(a[0] > b[0])
     assert any(rare)
@@ -153,9 +171,9 @@ def test_ranked_against_a_sample_of_items_it_is_called_so_and_ranks_are_no_worse
 
 def test_before_anything_is_known_nothing_is_ranked() -> None:
     lab = Lab(settings("model.name=bpr"))
-    assert ranking_metrics(lab.head, lab.learner.model, checkerboard(10), np.ones(10, bool), SPEC) == []
+    assert ranking_metrics(lab, checkerboard(10), np.ones(10, bool), SPEC) == []
     lab.learn(checkerboard(10))
-    assert ranking_metrics(lab.head, lab.learner.model, checkerboard(10, start=20), np.zeros(10, bool), SPEC) == []
+    assert ranking_metrics(lab, checkerboard(10, start=20), np.zeros(10, bool), SPEC) == []
 
 
 def test_popularity_answers_a_value_by_the_mean_of_the_item_leaning_to_the_mean_of_all() -> None:
@@ -181,9 +199,9 @@ def test_a_list_asked_for_and_the_metric_use_the_same_ranks(lab) -> None:
     from freshet.lists import shelf, top_items
 
     head, model = lab.head, lab.learner.model
-    on = shelf(head, model, math.inf, np.argsort(np.argsort(head.tables[POPULARITY].keys)))
+    on = shelf(head, model, half_lives(lab.chosen), np.argsort(np.argsort(head.tables[POPULARITY].keys)))
     lists = top_items(head, model, on, USER_KEYS, 1, 1000)
     for n in range(0, USERS, 5):
         one = Events(USER_KEYS[n : n + 1], lists.items[n, :1], np.full(1, 5.0), np.ones(1), np.array([10**16]), np.array([1]))
-        found = sums(ranking_metrics(head, model, one, np.ones(1, bool), SPEC))
+        found = sums(ranking_metrics(lab, one, np.ones(1, bool), SPEC))
         assert found["mrr", model.name, "all"] == (1.0, 1)

@@ -14,47 +14,51 @@ from freshet.head import TOTALS, TOTALS_KEY, WINDOW_LINKS, Head, Rows
 from freshet.kernels.history import CHUNK, ring_of, walk
 from freshet.kernels.popularity import add_events
 from freshet.kernels.rows import RowTable
-from freshet.models.contract import Drawn, Events
+from freshet.models.contract import Context, Events
 from freshet.schema import HISTORY, HISTORY_ARCHIVE, POPULARITY, WINDOW
 
 
 @dataclass(frozen=True)
 class CompanionSpec:
-    """Numbers the companions need: half-life in microseconds (infinite: never), bound of a history and of the window
-    in items, how negatives are drawn (`recent`, `uniform`, `popularity`), how many and in how many tries, the seed."""
+    """Numbers the companions need: half-lives in microseconds (infinite: never), bound of a history and of the window
+    in items, how negatives are drawn (`recent`, `uniform`, `popularity`), how many and in how many tries, the seed, how
+    many of a user's newest items are noted for each event."""
 
-    half_life: float
+    half_lives: tuple[float, ...]
     history_items: int
     window_events: int
     draw: str
     negatives: int
     tries: int
     seed: int
+    recent: int = 0
 
 
 @dataclass(frozen=True)
 class Advance:
-    """Rows of the companions after the micro-batch, and the negatives drawn on the way."""
+    """Rows of the companions after the micro-batch, and what was known at each event on the way."""
 
     rows: dict[str, Rows]
-    drawn: Drawn
+    context: Context
 
 
 def advance(head: Head, events: Events, positive: np.ndarray, spec: CompanionSpec) -> Advance:
     """Take the events, in order, into copies of the companions' rows; the head stays as it is."""
     recent = _recent_items(head, events, positive, spec.window_events)
     pool, cumulative = _pool(head, recent, spec) if spec.negatives else (recent[:0], np.empty(0))
-    histories, drawn = _walk(head, events, positive, pool, cumulative, spec)
+    histories, context = _walk(head, events, positive, pool, cumulative, spec)
     rows = {
-        POPULARITY: _count(head, POPULARITY, events.item_key, events, positive, spec.half_life),
-        TOTALS: _count(head, TOTALS, np.full(len(events), TOTALS_KEY), events, positive, spec.half_life),
+        POPULARITY: _count(head, POPULARITY, events.item_key, events, positive, spec.half_lives),
+        TOTALS: _count(head, TOTALS, np.full(len(events), TOTALS_KEY), events, positive, spec.half_lives),
         WINDOW: _window(head, events, positive, spec.window_events),
         **histories,
     }
-    return Advance({name: changed for name, changed in rows.items() if len(changed)}, drawn)
+    return Advance({name: changed for name, changed in rows.items() if len(changed)}, context)
 
 
-def _count(head: Head, block: str, keys: np.ndarray, events: Events, positive: np.ndarray, half_life: float) -> Rows:
+def _count(
+    head: Head, block: str, keys: np.ndarray, events: Events, positive: np.ndarray, half_lives: tuple[float, ...]
+) -> Rows:
     index = RowTable({})
     refs = np.full(len(events), -1, np.int32)
     refs[positive] = index.insert(keys[positive])
@@ -62,7 +66,7 @@ def _count(head: Head, block: str, keys: np.ndarray, events: Events, positive: n
     values = rows.values.astype(np.float64)
     touched = np.zeros(len(rows), np.int64)
     last_at = rows.last_at.copy()
-    add_events(values, last_at, touched, refs, events.event_at, events.weight, events.value, half_life)
+    add_events(values, last_at, touched, refs, events.event_at, events.weight, events.value, np.array(half_lives))
     return Rows(rows.keys, values.astype(np.float32), rows.links, rows.filled, rows.count + touched, last_at)
 
 
@@ -81,31 +85,32 @@ def _pool(head: Head, recent: np.ndarray, spec: CompanionSpec) -> tuple[np.ndarr
         return np.unique(recent), np.empty(0)
     order = np.argsort(known, kind="stable")
     # Relative to one instant for all items, so that the weights are comparable; any instant gives the same shares.
-    age = (head.clock - head.tables[POPULARITY].column("last_at")[order]) / spec.half_life
+    age = (head.clock - head.tables[POPULARITY].column("last_at")[order]) / spec.half_lives[0]
     weight = head.values(POPULARITY)[order, 0].astype(np.float64) * np.exp2(-age)
     return known[order].copy(), np.cumsum(weight)
 
 
 def _walk(
     head: Head, events: Events, positive: np.ndarray, pool: np.ndarray, cumulative: np.ndarray, spec: CompanionSpec
-) -> tuple[dict[str, Rows], Drawn]:
+) -> tuple[dict[str, Rows], Context]:
     n = len(events)
     index = RowTable({})
     refs = index.insert(events.user_key)
     rows, _ = head.gather(HISTORY, index.keys.copy())
     drawn = np.zeros((n, spec.negatives), np.int64)
     found = np.zeros((n, spec.negatives), bool)
+    recent, length = np.zeros((n, spec.recent), np.int64), np.zeros(n, np.int32)
     most = n // CHUNK + len(rows)
     keys, links = np.zeros(most, np.int64), np.zeros((most, 1 + CHUNK), np.int64)
     counts, at = np.zeros(most, np.int64), np.zeros(most, np.int64)
     archived = walk(
         rows.links, rows.filled, rows.count, rows.keys, refs, events.item_key, positive, events.event_hash,
         ring_of(spec.history_items), pool, cumulative, np.uint64(spec.seed), spec.tries, drawn, found, keys, links,  # type: ignore[arg-type]
-        counts, at,
+        counts, at, recent, length,
     )
     np.maximum.at(rows.last_at, refs, events.event_at)
     archive = _archive(keys[:archived], links[:archived], counts[:archived], events.event_at[at[:archived]])
-    return {HISTORY: rows, HISTORY_ARCHIVE: archive}, Drawn(drawn, found)
+    return {HISTORY: rows, HISTORY_ARCHIVE: archive}, Context(drawn, found, recent, length)
 
 
 def _archive(keys: np.ndarray, links: np.ndarray, counts: np.ndarray, at: np.ndarray) -> Rows:

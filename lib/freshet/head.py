@@ -7,7 +7,6 @@ digests), no Python object per row. The head changes in one place, `apply`, and 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,36 +14,25 @@ from freshet.kernels.digest import as_hex, block_seed, fold, row_digests
 from freshet.kernels.history import CHUNK, OPEN
 from freshet.kernels.rows import RowTable
 from freshet.kernels.seen import SeenEvents
-from freshet.models.contract import ITEM, USER, Block
-from freshet.schema import HISTORY, HISTORY_ARCHIVE, POPULARITY, WINDOW
+from freshet.models.contract import ITEM, USER, Block, Rows, View
+from freshet.schema import HISTORY, HISTORY_ARCHIVE, MIX, POPULARITY, WINDOW
 
 TOTALS = "totals"
 TOTALS_KEY = 0
 WINDOW_LINKS = 32
 
-# Learned beside every model; see freshet.companions.
-COMPANIONS = (
-    Block(POPULARITY, ITEM, 2, merge="sum"),
-    Block(TOTALS, None, 2, merge="sum"),
-    Block(HISTORY, USER, 0, links=OPEN),
-    Block(HISTORY_ARCHIVE, None, 0, links=1 + CHUNK),
-    Block(WINDOW, None, 0, links=WINDOW_LINKS),
-)
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Rows of one block as they stand after something: arrays of one length, keys unique."""
-
-    keys: np.ndarray  # int64[r]
-    values: np.ndarray  # float32[r, width + slots]
-    links: np.ndarray  # int64[r, L]
-    filled: np.ndarray  # int32[r]: links in use
-    count: np.ndarray  # int64[r]
-    last_at: np.ndarray  # int64[r], microseconds
-
-    def __len__(self) -> int:
-        return len(self.keys)
+def companions(half_lives: int = 1) -> tuple[Block, ...]:
+    """Blocks learned beside every model (see freshet.companions), popularity with that many half-lives."""
+    return (
+        Block(POPULARITY, ITEM, 1 + half_lives, merge="sum"),
+        Block(TOTALS, None, 1 + half_lives, merge="sum"),
+        Block(HISTORY, USER, 0, links=OPEN),
+        Block(HISTORY_ARCHIVE, None, 0, links=1 + CHUNK),
+        Block(WINDOW, None, 0, links=WINDOW_LINKS),
+        Block(MIX, None, 6, merge="sum"),
+    )
 
 
 def digests(block: Block, rows: Rows) -> np.ndarray:
@@ -60,15 +48,15 @@ class Head:
     `digest` is the XOR of all row digests, kept up to date by `apply`; `clock` the event clock in microseconds.
     """
 
-    def __init__(self, blocks: Iterable[Block], dedup_window: int) -> None:
-        self.blocks: dict[str, Block] = {block.name: block for block in (*blocks, *COMPANIONS)}
+    def __init__(self, blocks: Iterable[Block], dedup_window: int, half_lives: int = 1) -> None:
+        self.blocks: dict[str, Block] = {block.name: block for block in (*blocks, *companions(half_lives))}
         self.tables = {name: _table(block) for name, block in self.blocks.items()}
         self.digest = 0
         self.clock = 0
         self.seen = SeenEvents(dedup_window)
         # First sight of a natural id, with a second, independent hash of it that tells two ids of one key apart.
         self.ids = {space: RowTable({"check": (np.int64, 0)}) for space in (USER, ITEM)}
-        self._item_rows = np.empty(0, np.int32)
+        self._item_rows: dict[str, np.ndarray] = {}
 
     def __len__(self) -> int:
         return sum(len(table) for table in self.tables.values())
@@ -148,18 +136,25 @@ class Head:
         if self.digest != digest:
             raise AssertionError("the head's digest left the committed one")  # a bug, never an input
 
-    def item_rows(self) -> np.ndarray:
-        """int32[n]: for each row of `popularity` (all known items) the row of the model's item block, or -1."""
+    def view(self, block: str) -> View:
+        """All rows of a block, not to be written, good until the next `apply`."""
+        table, spec = self.tables[block], self.blocks[block]
+        values = table.column("values") if spec.width + spec.slots else np.empty((len(table), 0), np.float32)
+        links = table.column("links") if spec.links else np.empty((len(table), 0), np.int64)
+        filled = table.column("filled") if spec.links else np.zeros(len(table), np.int32)
+        return View(values, links, filled, table.column("last_at"))
+
+    def item_rows(self, block: str) -> np.ndarray:
+        """int32[n]: for each row of `popularity` (all known items) the row of a block of the ITEM space, or -1."""
         keys = self.tables[POPULARITY].keys
-        known = len(self._item_rows)
-        if ITEM not in self.tables:
-            return np.full(len(keys), -1, np.int32)
-        if known < len(keys):
-            self._item_rows = np.concatenate([self._item_rows, self.lookup(ITEM, keys[known:])])
-        missing = np.flatnonzero(self._item_rows < 0)
+        rows = self._item_rows.get(block, np.empty(0, np.int32))
+        if len(rows) < len(keys):
+            rows = np.concatenate([rows, self.lookup(block, keys[len(rows) :])])
+        missing = np.flatnonzero(rows < 0)
         if len(missing):
-            self._item_rows[missing] = self.lookup(ITEM, keys[missing])
-        return self._item_rows
+            rows[missing] = self.lookup(block, keys[missing])
+        self._item_rows[block] = rows
+        return rows
 
     def window(self) -> np.ndarray:
         """int64 item keys of recent events, oldest first (rows lie in slot order: the first was slot 0)."""

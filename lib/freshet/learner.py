@@ -26,7 +26,7 @@ from freshet.kernels.digest import fold
 from freshet.kernels.shards import members, shard_of
 from freshet.models.contract import Events, Examples, Model, ShardResult, ShardTask
 from freshet.report import Metric
-from freshet.schema import HISTORY, POPULARITY
+from freshet.schema import HISTORY, MIX, POPULARITY
 from freshet.workspace import Workspace
 
 FEWEST_IN_ROUND = 1000  # of a round that is kept small because the model is young
@@ -72,15 +72,19 @@ class Learner:
         positive = model.positive(events)
         with timer("gather"):
             ahead = advance(head, events, positive, self.spec.companions)
-            examples = model.examples(events, ahead.drawn)
+            examples = model.examples(events, ahead.context)
             space = Workspace(head, model.blocks(), examples, self.spec.seed)
         with timer("score"):
-            metrics = self._served(head, events, positive, space)
+            metrics, mixes = prequential.ranking_metrics(head, model, events, positive, ahead.context, self.spec.metrics)
+            metrics += self._served(head, events, space)
+        with timer("tally"):
+            counted = model.tally(head.gather, events, positive, ahead.context)
         with timer("learn"):
             metrics += self._rounds(head, events, positive, space, run, timer)
         with timer("digest"):
             rows = {name: space.changed(name) for name in space.sheets}
-            rows = {name: changed for name, changed in {**rows, **ahead.rows}.items() if len(changed)}
+            beside = {**counted, **ahead.rows} | ({} if mixes is None else {MIX: mixes})
+            rows = {name: changed for name, changed in {**rows, **beside}.items() if len(changed)}
             _check_finite(rows)
             changes = {name: (changed, digests(head.blocks[name], changed)) for name, changed in rows.items()}
             digest = head.digest
@@ -88,14 +92,13 @@ class Learner:
                 digest ^= fold(row_digest) ^ head.digest_of(name, changed.keys)
         return Learned(changes, digest, tuple(metrics), len(examples))
 
-    def _served(self, head: Head, events: Events, positive: np.ndarray, space: Workspace) -> list[Metric]:
+    def _served(self, head: Head, events: Events, space: Workspace) -> list[Metric]:
         examples = space.examples
         new_user = head.lookup(HISTORY, events.user_key[examples.event]) < 0
-        metrics = prequential.ranking_metrics(head, self.model, events, positive, self.spec.metrics)
         if not len(head.tables[POPULARITY]) or not len(examples):
-            return metrics  # nothing was known yet: there is nobody to serve
+            return []  # nothing was known yet: there is nobody to serve
         prediction, loss = self.model.score(space.snapshot_task())
-        metrics += prequential.loss_metrics(self.model, prequential.SERVED, examples, prediction, loss, new_user)
+        metrics = prequential.loss_metrics(self.model, prequential.SERVED, examples, prediction, loss, new_user)
         if self.model.loss_metric == "rmse":
             error = (prequential.popularity_values(head, events) - events.value)[examples.event]
             metrics += prequential.value_metrics(prequential.SERVED, "popularity", error, new_user)

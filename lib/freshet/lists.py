@@ -1,9 +1,9 @@
-"""Top-K lists from a head: one exact path for every model that gives queries and an item matrix.
+"""Top-K lists from a head: one exact path for every model that gives queries, an item matrix and extras.
 
-    score(user, item) = query . vector + bias + popularity_weight * log(decayed popularity)
+    score(user, item) = dense * (query . vector + bias) + sparse * extra + popularity * log(decayed popularity)
 
-Items the user already has are left out; a user the head does not know gets the popular items. Ties go to the smaller
-natural id.
+with the weights of the mix that leads at that version (see freshet.leader). Items the user already has are left out; a
+user of whom the head knows nothing gets the popular items. Ties go to the smaller natural id.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from freshet.asking import Items, ask, extra_rows, newest, on_offer
 from freshet.head import Head
-from freshet.kernels.popularity import log_popularity
-from freshet.kernels.topk import top_k
-from freshet.models.contract import ITEM, USER, Model
-from freshet.prequential import POPULARITY_FLOOR, history_items_of
+from freshet.kernels.topk import top_k, with_extras
+from freshet.leader import Choice, choices, leader
+from freshet.models.contract import Model
+from freshet.prequential import history_items_of, mixed_bias
 from freshet.schema import POPULARITY
 
 BY_MODEL, BY_POPULARITY = "model", "popularity"
@@ -35,44 +36,41 @@ class Lists:
 
 @dataclass(frozen=True)
 class Shelf:
-    """All known items of a head, ready to be ranked: vectors, biases, log popularity, keys and their order of ties."""
+    """All known items of a head, ready to be ranked: what they are, their order of ties, the mix that leads."""
 
-    keys: np.ndarray
-    vectors: np.ndarray
-    bias: np.ndarray
-    log_count: np.ndarray
+    items: Items
     order: np.ndarray
+    choice: Choice
 
 
-def shelf(head: Head, model: Model, half_life: float, order: np.ndarray) -> Shelf:
+def shelf(head: Head, model: Model, half_lives: tuple[float, ...], order: np.ndarray) -> Shelf:
     """The shelf of a head; order int64[n] ranks its items (rows of `popularity`) by natural id."""
-    table = head.tables[POPULARITY]
-    log_count = np.empty(len(table), np.float32)
-    log_popularity(head.values(POPULARITY), table.column("last_at"), head.clock, half_life, POPULARITY_FLOOR, log_count)
-    rows = head.item_rows()
-    values = np.zeros((len(rows), head.blocks[ITEM].width + head.blocks[ITEM].slots), np.float32)
-    values[rows >= 0] = head.values(ITEM)[rows[rows >= 0]]
-    vectors, bias = model.item_matrix({ITEM: values})
-    bias = (bias + np.float32(model.popularity_weight) * log_count).astype(np.float32)
-    return Shelf(table.keys.copy(), vectors, bias, log_count, order)
+    among = choices(model.mixes, half_lives)
+    every = np.arange(len(head.tables[POPULARITY]), dtype=np.int32)
+    return Shelf(on_offer(head, model, every, half_lives), order, among[leader(head, among)])
 
 
 def top_items(head: Head, model: Model, on: Shelf, users: np.ndarray, n: int, history_items: int) -> Lists:
     """The n best items of each user key, exactly."""
-    row = head.lookup(USER, users)
-    known = row >= 0
-    values = np.zeros((len(users), head.blocks[USER].width + head.blocks[USER].slots), np.float32)
-    values[known] = head.values(USER)[row[known]]
-    queries = model.queries({USER: values}, {USER: known})
+    asked = ask(head, model, users, *newest(head, users, model.recent))
+    known, mix = model.known(asked), on.choice.mix
+    queries = model.queries(asked) * np.float32(mix.dense)
+    extras = extra_rows(head, model.extras(asked), len(users), on.items.rows)
     offsets, seen = _seen(head, users, history_items)
     rows = np.full((len(users), n), -1, np.int32)
     scores = np.full((len(users), n), -np.inf, np.float32)
-    for which, bias, matrix in ((known, on.bias, on.vectors), (~known, on.log_count, np.zeros_like(on.vectors))):
+    log_count, vectors = on.items.log_count[on.choice.number], on.items.vectors
+    for which, bias, matrix in ((known, mixed_bias(on.items, on.choice), vectors), (~known, log_count, np.zeros_like(vectors))):
         at = np.flatnonzero(which)
-        if len(at) and len(on.keys):
-            rows[at], scores[at] = top_k(queries[at], matrix, bias, on.order, n, *_chosen(offsets, seen, at))
+        if not len(at) or not len(on.items.keys):
+            continue
+        left_out = _chosen(offsets, seen, at)
+        rows[at], scores[at] = top_k(queries[at], matrix, bias, on.order, n, *left_out)
+        if which is known and len(extras[1]) and mix.sparse:
+            mine = (*_chosen(extras[0], extras[1], at), _chosen(extras[0], extras[2], at)[1] * np.float32(mix.sparse))
+            rows[at], scores[at] = with_extras(rows[at], scores[at], queries[at], matrix, bias, on.order, left_out, mine)
     items = np.zeros(rows.shape, np.int64)
-    items[rows >= 0] = on.keys[rows[rows >= 0]]
+    items[rows >= 0] = on.items.keys[rows[rows >= 0]]
     return Lists(items, scores, (rows >= 0).sum(axis=1), known)
 
 

@@ -11,29 +11,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from freshet.head import TOTALS, Head
+from freshet.asking import Items, ask, extra_rows, on_offer
+from freshet.head import TOTALS, Head, Rows
 from freshet.kernels.history import CHUNK, archive_keys, earlier_in_batch, ring_of
-from freshet.kernels.popularity import log_popularity
+from freshet.kernels.mixing import ranks_mixed
 from freshet.kernels.ranking import ndcg_at, ranks, ranks_shared, recall_at, reciprocal
 from freshet.kernels.seeds import mix
-from freshet.models.contract import ITEM, USER, Events, Examples, Model
+from freshet.leader import Choice, choices, follow, leader
+from freshet.models.contract import Context, Events, Examples, Model
 from freshet.report import Metric
 from freshet.schema import HISTORY, HISTORY_ARCHIVE, POPULARITY
 
 SERVED, SEQUENTIAL = "served", "sequential"
-POPULARITY_FLOOR = 1e-3  # decayed count below which an item counts as forgotten
 SHRINKAGE = 5.0  # events by which an item's mean value leans to the mean of all
 
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """Events ranked per micro-batch (0: all), K, most items ranked against, half-life in microseconds, history bound,
-    seed."""
+    """Events ranked per micro-batch (0: all), K, most items ranked against, half-lives of popularity in microseconds (the
+    first is that of the baseline), history bound, seed."""
 
     sample: int
     k: int
     max_items: int
-    half_life: float
+    half_lives: tuple[float, ...]
     history_items: int
     seed: int
 
@@ -76,8 +77,11 @@ def popularity_values(head: Head, events: Events) -> np.ndarray:
     return np.asarray((total + SHRINKAGE * mean) / (count + SHRINKAGE))
 
 
-def ranking_metrics(head: Head, model: Model, events: Events, positive: np.ndarray, spec: MetricSpec) -> list[Metric]:
-    """Recall@K, NDCG@K and MRR of the sampled positive events, the true item ranked against the known items.
+def ranking_metrics(
+    head: Head, model: Model, events: Events, positive: np.ndarray, context: Context, spec: MetricSpec
+) -> tuple[list[Metric], Rows | None]:
+    """Recall@K, NDCG@K and MRR of the sampled positive events, the true item ranked against the known items; and what
+    they say of the model's mixes: the rows of block `mix` afterwards, None for a model with one.
 
     Items the user already has are left out; events of an item the user already has are not ranked. A user or an item
     unknown to the snapshot is part of the metric (an unknown item is a miss); their shares are metrics too. With more
@@ -86,18 +90,23 @@ def ranking_metrics(head: Head, model: Model, events: Events, positive: np.ndarr
     items = head.tables[POPULARITY].keys
     sampled = sample_events(events, positive, spec)
     if not len(items) or not len(sampled):
-        return []
+        return [], None
     number, row, repeat = seen_rows(head, events, sampled, spec.history_items)
     target = head.lookup(POPULARITY, events.item_key[sampled])
     candidates = _candidates(items, target, spec)
     kept = np.flatnonzero(~repeat)
     if not len(kept):
-        return []
-    new_user = head.lookup(HISTORY, events.user_key[sampled[kept]]) < 0
-    places = _ranks(head, model, events.user_key[sampled[kept]], candidates, target[kept], _exclusions(number, row, kept), spec)
+        return [], None
+    ranked = sampled[kept]
+    new_user = head.lookup(HISTORY, events.user_key[ranked]) < 0
+    among = choices(model.mixes, spec.half_lives)
+    best = leader(head, among)
+    by_choice, popular = _ranks(
+        head, model, events.user_key[ranked], (context.recent[ranked], context.length[ranked]), candidates, target[kept],
+        _exclusions(number, row, kept), among, spec)
     suffix = "~sampled" if len(candidates) < len(items) else ""
     found = []
-    for learner, rank in places.items():
+    for learner, rank in ((model.name, np.ascontiguousarray(by_choice[:, best])), ("popularity", popular)):
         for name, values in (
             (f"recall@{spec.k}", recall_at(rank, spec.k)),
             (f"ndcg@{spec.k}", ndcg_at(rank, spec.k)),
@@ -105,9 +114,12 @@ def ranking_metrics(head: Head, model: Model, events: Events, positive: np.ndarr
         ):
             found += by_slice(name + suffix, SERVED, learner, np.asarray(values, np.float64), new_user)
     shares = {"unknown_user": new_user, "unknown_item": target[kept] < 0}
-    return found + [
-        Metric(name, SERVED, model.name, "all", float(share.sum()), len(share)) for name, share in shares.items()
-    ]
+    found += [Metric(name, SERVED, model.name, "all", float(share.sum()), len(share)) for name, share in shares.items()]
+    if len(among) == 1:
+        return found, None
+    gained = ndcg_at(by_choice, spec.k).sum(axis=0)
+    found.append(Metric(f"ndcg@{spec.k}{suffix}", SERVED, f"leader: {among[best]}", "all", float(gained[best]), len(kept)))
+    return found, follow(head, among, gained, len(kept), int(events.event_at[ranked].max()))
 
 
 def sample_events(events: Events, positive: np.ndarray, spec: MetricSpec) -> np.ndarray:
@@ -171,31 +183,35 @@ def _exclusions(number: np.ndarray, row: np.ndarray, kept: np.ndarray) -> tuple[
 
 
 def _ranks(
-    head: Head, model: Model, users: np.ndarray, candidates: np.ndarray, target: np.ndarray,
-    seen: tuple[np.ndarray, np.ndarray], spec: MetricSpec,
-) -> dict[str, np.ndarray]:
-    """Ranks int32[m] by the model and by popularity; 0 for an item the snapshot does not know."""
-    table = head.tables[POPULARITY]
-    local = np.full(len(table), -1, np.int32)
+    head: Head, model: Model, users: np.ndarray, recent: tuple[np.ndarray, np.ndarray], candidates: np.ndarray,
+    target: np.ndarray, seen: tuple[np.ndarray, np.ndarray], among: tuple[Choice, ...], spec: MetricSpec,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks int32[m, choices] by the model under each choice and int32[m] by popularity; 0 for an item the snapshot does
+    not know."""
+    local = np.full(len(head.tables[POPULARITY]), -1, np.int32)
     local[candidates] = np.arange(len(candidates), dtype=np.int32)
     target = np.where(target >= 0, local[target], -1).astype(np.int32)
     offsets, seen_row = _localized(seen, local)
-    log_count = np.empty(len(candidates), np.float32)
-    log_popularity(
-        head.values(POPULARITY)[candidates], table.column("last_at")[candidates], head.clock, spec.half_life,
-        POPULARITY_FLOOR, log_count,
-    )
-    keys = table.keys[candidates]
-    item_row = head.item_rows()[candidates]
-    vectors, bias = model.item_matrix({ITEM: _rows_or_zero(head.values(ITEM), item_row)})
-    user_row = head.lookup(USER, users)
-    known = user_row >= 0
-    queries = model.queries({USER: _rows_or_zero(head.values(USER), user_row)}, {USER: known})
-    bias = (bias + np.float32(model.popularity_weight) * log_count).astype(np.float32)
-    return {
-        model.name: ranks(queries, vectors, bias, keys, target, offsets, seen_row),
-        "popularity": ranks_shared(log_count, keys, target, offsets, seen_row),
-    }
+    items = on_offer(head, model, candidates, spec.half_lives)
+    popular = ranks_shared(items.log_count[0], items.keys, target, offsets, seen_row)
+    asked = ask(head, model, users, *recent)
+    queries, extras = model.queries(asked), model.extras(asked)
+    if len(among) == 1 and extras is None:
+        bias = mixed_bias(items, among[0])
+        dense = np.float32(among[0].mix.dense)
+        return ranks(queries * dense, items.vectors, bias, items.keys, target, offsets, seen_row)[:, None], popular
+    weights = np.array([(choice.mix.dense, choice.mix.sparse, choice.mix.popularity) for choice in among], np.float32)
+    lives = np.array([choice.number for choice in among], np.int32)
+    by_choice = ranks_mixed(
+        queries, items.vectors, items.bias, items.log_count, weights, lives, items.keys, target, (offsets, seen_row),
+        extra_rows(head, extras, len(users), local))
+    return by_choice, popular
+
+
+def mixed_bias(items: Items, choice: Choice) -> np.ndarray:
+    """float32[n]: what a choice gives each item whoever asks."""
+    log_count = items.log_count[choice.number]
+    return (np.float32(choice.mix.dense) * items.bias + np.float32(choice.mix.popularity) * log_count).astype(np.float32)
 
 
 def _localized(seen: tuple[np.ndarray, np.ndarray], local: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -205,11 +221,3 @@ def _localized(seen: tuple[np.ndarray, np.ndarray], local: np.ndarray) -> tuple[
     kept = mapped >= 0
     before = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
     return before[offsets], mapped[kept]
-
-
-def _rows_or_zero(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    if not len(values):
-        return np.zeros((len(rows), values.shape[1]), np.float32)
-    taken = values[np.where(rows >= 0, rows, 0)]
-    taken[rows < 0] = 0.0
-    return np.asarray(taken)

@@ -14,6 +14,7 @@ POPULARITY = "popularity"
 HISTORY = "history"
 HISTORY_ARCHIVE = "history_archive"
 WINDOW = "window"
+MIX = "mix"
 
 # What became of an event that was read: the four add up to `read` (promise 4).
 ACCEPTED, QUARANTINED, DUPLICATE, LATE = "accepted", "quarantined", "duplicate", "late"

@@ -37,7 +37,8 @@ class Workspace:
 
     def __init__(self, head: Head, blocks: tuple[Block, ...], examples: Examples, seed: int) -> None:
         self.examples = examples
-        self.sheets = {block.name: _open_sheet(head, block, examples, seed) for block in blocks}
+        learned = [block for block in blocks if block.name in examples.keys]
+        self.sheets = {block.name: _open_sheet(head, block, examples, seed) for block in learned}
 
     def snapshot_task(self) -> ShardTask:
         """All examples against the rows as the head has them, for the served score."""

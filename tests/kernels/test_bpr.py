@@ -45,7 +45,7 @@ def slow(users, items, u, i, weight, bias, step, optimizer):
         if optimizer != "sgd":
             g2 = np.mean(gradient**2)
             n = row[slot]
-            row[slot] = n + g2 if optimizer == "adagrad" else (g2 if n == 0 else chosen.decay * n + (1 - chosen.decay) * g2)
+            row[slot] = n + g2 if optimizer == "adagrad" else (g2 if n == 0 and optimizer == "rms" else chosen.decay * n + (1 - chosen.decay) * g2)
             scale = 1 / np.sqrt(row[slot] + chosen.epsilon)
         row[at] -= chosen.rate * scale * gradient
         return chosen.rate * scale

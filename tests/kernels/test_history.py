@@ -7,16 +7,20 @@ import numpy as np
 from freshet.kernels.history import CHUNK, OPEN, archive_key, earlier_in_batch, ring_of, walk
 
 
-def run(users: int, refs, items, negatives=0, pool=(), ring=3, seed=5, start=None):
+def run(users: int, refs, items, negatives=0, pool=(), ring=3, seed=5, start=None, newest=0, noted=None):
     n = len(refs)
     links, filled, count = start or (np.zeros((users, OPEN), np.int64), np.zeros(users, np.int32), np.zeros(users, np.int64))
     drawn, found = np.zeros((n, negatives), np.int64), np.zeros((n, negatives), bool)
     most = n // CHUNK + users
+    recent, length = np.zeros((n, newest), np.int64), np.zeros(n, np.int32)
     archive = np.zeros(most, np.int64), np.zeros((most, 1 + CHUNK), np.int64), np.zeros(most, np.int64), np.zeros(most, np.int64)
     written = walk(
         links, filled, count, np.arange(100, 100 + users), np.array(refs, np.int32), np.array(items), np.ones(n, bool),
         np.arange(n) * 7919, ring, np.array(pool, np.int64), np.empty(0), np.uint64(seed), 4, drawn, found, *archive,
+        recent, length,
     )
+    if noted is not None:
+        noted.extend(mine[:many].tolist() for mine, many in zip(recent, length, strict=True))
     return (links, filled, count), [part[:written] for part in archive], drawn, found
 
 
@@ -52,6 +56,16 @@ def test_the_ring_bounds_a_history() -> None:
     _, (keys, _, counts, _), _, _ = run(1, np.zeros(2000, int), np.arange(2000), ring=ring_of(100))
     assert len(set(keys)) == ring_of(100) == 5
     assert len(keys) == counts[-1] // CHUNK
+
+
+def test_the_newest_items_are_those_before_the_event_newest_first() -> None:
+    random = np.random.default_rng(3)
+    refs, items, noted = random.integers(0, 4, 500), random.integers(0, 1000, 500), []
+    run(4, refs, items, newest=CHUNK, noted=noted)
+    history: dict[int, list[int]] = {user: [] for user in range(4)}
+    for user, item, newest in zip(refs.tolist(), items.tolist(), noted, strict=True):
+        assert newest == history[user][::-1][:CHUNK]
+        history[user].append(item)
 
 
 def test_negatives_are_never_the_users_own_recent_items() -> None:

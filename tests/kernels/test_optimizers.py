@@ -36,7 +36,7 @@ def slow(step: Step, name: str, row: np.ndarray, gradient: np.ndarray, width: in
                 continue
             slot = width + number
             n = row[slot]
-            row[slot] = n + g2 if name == "adagrad" else (g2 if n == 0 else step.decay * n + (1 - step.decay) * g2)
+            row[slot] = n + g2 if name == "adagrad" else (g2 if n == 0 and name == "rms" else step.decay * n + (1 - step.decay) * g2)
             scale = 1 / math.sqrt(row[slot] + step.epsilon)
         row[group] -= step.rate * scale * gradient[group]
     return row

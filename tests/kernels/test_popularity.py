@@ -14,7 +14,7 @@ HALF_LIFE = 1000.0
 
 def add(refs, at, weight, value, half_life=HALF_LIFE, rows=3):
     values, last, touched = np.zeros((rows, 2)), np.zeros(rows, np.int64), np.zeros(rows, np.int64)
-    add_events(values, last, touched, np.array(refs, np.int32), np.array(at), np.array(weight), np.array(value), half_life)
+    add_events(values, last, touched, np.array(refs, np.int32), np.array(at), np.array(weight), np.array(value), np.array([half_life]))
     return values, last, touched
 
 
@@ -38,7 +38,7 @@ def test_skipped_events_leave_no_trace() -> None:
 
 
 def test_log_popularity_decays_to_its_floor() -> None:
-    values, last = np.array([[8.0, 0], [8.0, 0], [0.0, 0]], np.float32), np.array([2000, 0, 0])
+    values, last = np.array([8.0, 8.0, 0.0], np.float32), np.array([2000, 0, 0])
     out = np.empty(3, np.float32)
     log_popularity(values, last, 3000, HALF_LIFE, 0.5, out)
     np.testing.assert_allclose(out, np.log([4.0, 1.0, 0.5]), rtol=1e-6, atol=1e-6)

@@ -18,7 +18,7 @@ from deltalake import DeltaTable
 from sites import Site
 
 from freshet import failpoint
-from freshet.head import COMPANIONS, digests
+from freshet.head import companions, digests
 from freshet.kernels.digest import as_hex, fold
 from freshet.models import make_model
 from freshet.pipelines.rows import from_arrow
@@ -113,7 +113,7 @@ def by_package(table: pa.Table) -> str:
 
 
 def by_kernels(site: Site, table: pa.Table) -> str:
-    blocks = {block.name: block for block in (*make_model(site.settings().model).blocks(), *COMPANIONS)}
+    blocks = {block.name: block for block in (*make_model(site.settings().model).blocks(), *companions())}
     total = 0
     for name, block in blocks.items():
         mine = table.filter(pa.compute.equal(table.column("block"), name)).combine_chunks()

@@ -73,18 +73,24 @@ def walk(
     links: np.ndarray, filled: np.ndarray, count: np.ndarray, user_keys: np.ndarray, refs: np.ndarray,
     items: np.ndarray, positive: np.ndarray, event_hash: np.ndarray, ring: int, pool: np.ndarray,
     cumulative: np.ndarray, seed: int, tries: int, drawn: np.ndarray, found: np.ndarray, archive_keys: np.ndarray,
-    archive_links: np.ndarray, archive_counts: np.ndarray, archive_event: np.ndarray,
+    archive_links: np.ndarray, archive_counts: np.ndarray, archive_event: np.ndarray, recent: np.ndarray,
+    length: np.ndarray,
 ) -> int:
-    """Go through the events in order: draw negatives against the history as it stands, then append the item.
+    """Go through the events in order: note the newest items and draw negatives against the history as it stands, then
+    append the item.
 
     links int64[r, OPEN], filled int32[r], count int64[r] are the users' rows (changed in place), user_keys int64[r];
     refs int32[n] the user row of each event. Negatives are drawn for positive events from pool int64[p] with seed
     (seed, event_hash): drawn int64[n, c], found bool[n, c]. Archived chunks go to archive_* (archive_event: the event
-    that filled the chunk); their number is returned.
+    that filled the chunk); their number is returned. recent int64[n, w], w <= OPEN - CHUNK, and length int32[n] are filled
+    with the user's newest items before the event, newest first.
     """
     archived = 0
     for e in range(refs.shape[0]):
         r = refs[e]
+        length[e] = min(recent.shape[1], filled[r])
+        for d in range(length[e]):
+            recent[e, d] = links[r, filled[r] - 1 - d]
         if positive[e] and pool.shape[0] > 0 and drawn.shape[1] > 0:
             own = combine(seed, np.uint64(event_hash[e]))
             _draw_for_event(links[r], filled[r], items[e], pool, cumulative, own, tries, drawn[e], found[e])

@@ -6,11 +6,13 @@ optimizer keeps for that group:
     sgd       scale = 1
     adagrad   n += g2;                        scale = 1 / sqrt(n + epsilon)
     rms       n = decay n + (1 - decay) g2;   scale = 1 / sqrt(n + epsilon)      (n = g2 at the first touch)
+    rmsprop   n = decay n + (1 - decay) g2;   scale = 1 / sqrt(n + epsilon)      (n = 0 before the first touch)
 
 With a row-wise accumulator (default) a group has one slot and g2 is the mean of its squared gradients; with a
 per-coordinate accumulator every coordinate has its own slot and g2 is its squared gradient. A zero gradient changes
 nothing, the accumulator included. `rms` takes g2 itself at the first touch where the usual form starts from 0: the
-usual form's first step is 1 / sqrt(1 - decay) times too long, ten times at .99.
+usual form, `rmsprop`, makes the first step 1 / sqrt(1 - decay) times as long, ten times at .99: a new row is learned from
+one event, which suits rows that are seldom met, with rates that much smaller.
 
 Sources: Duchi et al., JMLR 12 (2011) for adagrad; Tieleman and Hinton, COURSERA lecture 6.5 (2012) for rms.
 """
@@ -25,9 +27,9 @@ from numba import njit
 
 from freshet.kernels.lanes import LANES, load, spread, store, total
 
-SGD, ADAGRAD, RMS = 0, 1, 2
+SGD, ADAGRAD, RMS, RMSPROP = 0, 1, 2, 3
 
-OPTIMIZERS: dict[str, int] = {"sgd": SGD, "adagrad": ADAGRAD, "rms": RMS}
+OPTIMIZERS: dict[str, int] = {"sgd": SGD, "adagrad": ADAGRAD, "rms": RMS, "rmsprop": RMSPROP}
 
 
 class Step(NamedTuple):
@@ -58,7 +60,7 @@ def slot_contraction(step: Step) -> float:
     -1 means: in units of the vector's own contraction, twice (squared residuals decay twice as fast); a value >= 0 is
     the contraction per event itself (-log decay for a moving average, exactly).
     """
-    return -math.log(step.decay) if step.code == RMS else -1.0
+    return -math.log(step.decay) if step.code in (RMS, RMSPROP) else -1.0
 
 
 @njit(cache=True, nogil=True, forceinline=True)
@@ -74,7 +76,7 @@ def dot(a: np.ndarray, at: int, start_a: int, b: np.ndarray, bt: int, start_b: i
 def _accumulate(n: float, g2: float, step: Step) -> float:
     if step.code == ADAGRAD:
         return n + g2
-    if n == 0.0:
+    if n == 0.0 and step.code == RMS:
         return g2
     return step.decay * n + (1.0 - step.decay) * g2
 

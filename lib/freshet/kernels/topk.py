@@ -26,7 +26,7 @@ from freshet.kernels.compiled import (
     int64,
     void,
 )
-from freshet.kernels.scoring import TILE, load_tile, score_tile
+from freshet.kernels.scoring import TILE, load_tile, score_one, score_tile
 
 _QUERIES = 1024  # queries that share a loaded tile; their heaps and vectors stay in the cache
 
@@ -167,5 +167,61 @@ def top_k(
             np.ascontiguousarray(queries, np.float32), np.ascontiguousarray(items, np.float32),
             np.ascontiguousarray(bias, np.float32), np.ascontiguousarray(order, np.int64), offsets, excluded,
             rows, scores,
+        )
+    return rows, scores
+
+
+@compiled(void(OUT_I4_2D, OUT_F4_2D, IN_F4_2D, IN_F4_2D, IN_F4, IN_I8, IN_I8, IN_I4, IN_I8, IN_I4, IN_F4))
+def _with_extras(rows, scores, queries, items, bias, order, offsets, excluded, extra_offsets, extra_rows, extra_values):  # type: ignore[no-untyped-def]
+    m, k = rows.shape
+    has = np.zeros(items.shape[0], np.bool_)
+    one = np.empty(1, np.float32)
+    old_rows, old_scores = np.empty(k, np.int32), np.empty(k, np.float32)
+    for e in range(m):
+        for x in range(extra_offsets[e], extra_offsets[e + 1]):
+            has[extra_rows[x]] = True
+        size, length = np.int64(0), np.int64(0)
+        for j in range(k):
+            if rows[e, j] >= 0 and not has[rows[e, j]]:
+                old_rows[length], old_scores[length] = rows[e, j], scores[e, j]
+                length += 1
+        rows[e], scores[e] = np.int32(-1), np.float32(-np.inf)
+        for j in range(length):
+            _push(rows, scores, e, size, old_rows[j], old_scores[j], order)
+            size += 1
+        for x in range(extra_offsets[e], extra_offsets[e + 1]):
+            row = extra_rows[x]
+            has[row] = False
+            one[0] = score_one(queries, e, items, bias, row) + extra_values[x]
+            size = _take(rows, scores, e, size, one, row, 1, order, offsets, excluded)
+        _best_first(rows, scores, e, size, order)
+
+
+def with_extras(
+    rows: npt.NDArray[np.int32],
+    scores: npt.NDArray[np.float32],
+    queries: npt.NDArray[np.float32],
+    items: npt.NDArray[np.float32],
+    bias: npt.NDArray[np.float32],
+    order: npt.NDArray[np.int64],
+    excluded: tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]],
+    extras: tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float32]],
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """The lists of `top_k`, put right for items whose score is higher by an extra.
+
+    Arguments as those of top_k, with its own result for `rows` and `scores`. Query e gives item extra_rows[x] a further
+    extra_values[x] >= 0 for extra_offsets[e] <= x < extra_offsets[e + 1], each item at most once. Exact: an item without
+    an extra that belongs on the new list was on the old one.
+    """
+    rows, scores = rows.copy(), scores.copy()
+    without = np.array(excluded[1], np.int32)
+    offsets = np.ascontiguousarray(excluded[0], np.int64)
+    _sort_each(offsets, without)
+    if rows.shape[1]:
+        _with_extras(
+            rows, scores, np.ascontiguousarray(queries, np.float32), np.ascontiguousarray(items, np.float32),
+            np.ascontiguousarray(bias, np.float32), np.ascontiguousarray(order, np.int64), offsets, without,
+            np.ascontiguousarray(extras[0], np.int64), np.ascontiguousarray(extras[1], np.int32),
+            np.ascontiguousarray(extras[2], np.float32),
         )
     return rows, scores

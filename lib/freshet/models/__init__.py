@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from freshet.models.blend import Blend
 from freshet.models.bpr import BayesianPersonalizedRanking
 from freshet.models.contract import Model
+from freshet.models.cooccurrence import Cooccurrence
+from freshet.models.history import History
 from freshet.models.mf import MatrixFactorization
 from freshet.registry import pick
 from freshet.settings import ModelSettings
 
 MODELS: dict[str, Callable[[ModelSettings], Model]] = {
+    "blend": Blend,
     "bpr": BayesianPersonalizedRanking,
+    "cooccurrence": Cooccurrence,
+    "history": History,
     "mf": MatrixFactorization,
 }
 

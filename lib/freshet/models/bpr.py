@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from freshet.kernels import bpr as kernel
 from freshet.kernels.optimizers import SGD, slot_contraction, slots_of
-from freshet.models.contract import ITEM, USER, Block, Drawn, Events, Examples, ShardResult, ShardTask
+from freshet.models.contract import ITEM, USER, Block, Context, Events, Examples, Mix, ShardResult, ShardTask
+from freshet.models.defaults import RowsOfUsers, against
 from freshet.models.steps import Defaults, steps
 from freshet.settings import ModelSettings
 
@@ -16,21 +15,23 @@ DEFAULTS = {
     "sgd": Defaults(rate=0.05, bias_rate=0.05),
     "adagrad": Defaults(rate=0.1, bias_rate=0.1),
     "rms": Defaults(rate=0.03, bias_rate=0.05),
+    "rmsprop": Defaults(rate=0.03, bias_rate=0.05),
 }
 
 
-class BayesianPersonalizedRanking:
+class BayesianPersonalizedRanking(RowsOfUsers):
     """score(u, i) = b_i + p_u . q_i, plus popularity_weight * log(decayed popularity) when ranking."""
 
     name = "bpr"
+    user_factors = 0
     loss_metric = "logloss"
 
     def __init__(self, settings: ModelSettings) -> None:
-        self.factors = settings.factors
+        self.factors = settings.factors or 16
         self.limit = settings.max_norm
         self.positive_from = settings.positive_from
-        self.negatives = settings.negatives
-        self.popularity_weight = settings.popularity_weight
+        self.negatives = settings.negatives or 1
+        self.mixes = (Mix(1.0, 0.0, settings.popularity_weight),)
         self.step, self.bias_step = steps(settings, "rms", DEFAULTS)
         self.merge = settings.merge
         self.scale = 0.5 / self.factors**0.5 if settings.init_scale is None else settings.init_scale
@@ -45,17 +46,9 @@ class BayesianPersonalizedRanking:
                   slot_contraction=own),
         )
 
-    def positive(self, events: Events) -> np.ndarray:
-        if self.positive_from is None:
-            return np.ones(len(events), bool)
-        return np.asarray(events.value >= self.positive_from)
-
-    def examples(self, events: Events, drawn: Drawn | None) -> Examples:
-        if drawn is None:
-            raise ValueError("bpr needs drawn negatives")
-        chosen = np.flatnonzero(self.positive(events) & drawn.found.any(axis=1))
-        items = np.concatenate([events.item_key[chosen, None], drawn.keys[chosen]], axis=1)
-        found = np.concatenate([np.ones((len(chosen), 1), bool), drawn.found[chosen]], axis=1)
+    def examples(self, events: Events, context: Context) -> Examples:
+        chosen = np.flatnonzero(self.positive(events) & context.drawn.any(axis=1))
+        items, found = against(events, context, chosen)
         keys = {USER: events.user_key[chosen, None], ITEM: items}
         weight = events.weight[chosen].astype(np.float32)
         return Examples(chosen, keys, np.ones(len(chosen), np.float32), weight, {ITEM: found})
@@ -79,9 +72,3 @@ class BayesianPersonalizedRanking:
             prediction, loss,
         )
         return ShardResult(task.rows, contraction, touched, prediction, loss, capped)
-
-    def queries(self, rows: Mapping[str, np.ndarray], known: Mapping[str, np.ndarray]) -> np.ndarray:
-        return np.ascontiguousarray(rows[USER][:, : self.factors] * known[USER][:, None], np.float32)
-
-    def item_matrix(self, rows: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        return np.ascontiguousarray(rows[ITEM][:, 1 : 1 + self.factors]), np.ascontiguousarray(rows[ITEM][:, 0])

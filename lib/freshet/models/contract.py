@@ -7,13 +7,14 @@ another shard. Everything a model knows is rows of its blocks, so snapshots, rep
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
 USER, ITEM = "user", "item"  # id spaces
+MOST_RECENT = 16  # a user's newest items that are at hand for every event
 
 
 @dataclass(frozen=True)
@@ -102,11 +103,83 @@ class ShardResult:
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """Negative item keys int64[n_events, c] and whether each could be drawn (bool, same shape)."""
+class Context:
+    """What could be known at each of n events, from those before it: negative item keys int64[n, c] and whether each
+    could be drawn (bool, same shape); the user's newest items int64[n, r], newest first, and how many there are int32[n].
+    """
 
+    negatives: np.ndarray
+    drawn: np.ndarray
+    recent: np.ndarray
+    length: np.ndarray
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of one block as they stand after something: arrays of one length, keys unique."""
+
+    keys: np.ndarray  # int64[r]
+    values: np.ndarray  # float32[r, width + slots]
+    links: np.ndarray  # int64[r, L]
+    filled: np.ndarray  # int32[r]: links in use
+    count: np.ndarray  # int64[r]
+    last_at: np.ndarray  # int64[r], microseconds
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+# Copies of the rows of unique keys, zeros for a key without one, and bool[r]: which there are.
+Gather = Callable[[str, np.ndarray], tuple[Rows, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class View:
+    """All n rows of a block as a snapshot has them; arrays as in Rows, not to be written, good until the head changes."""
+
+    values: np.ndarray
+    links: np.ndarray
+    filled: np.ndarray
+    last_at: np.ndarray
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """float32[..., width + slots] of the rows, zeros where a row is -1."""
+        if not len(self.values):
+            return np.zeros((*rows.shape, self.values.shape[1]), np.float32)
+        taken = self.values[np.where(rows >= 0, rows, 0)]
+        taken[rows < 0] = 0.0
+        return np.asarray(taken)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """m users who ask for lists, as rows of a snapshot: of each block of the USER space the user's own row (int32[m]), of
+    each block of the ITEM space those of his newest items (int32[m, r], newest first); -1 for none. `clock` microseconds.
+    """
+
+    views: Mapping[str, View]
+    user: Mapping[str, np.ndarray]
+    recent: Mapping[str, np.ndarray]
+    clock: int
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What some items score beside query . vector + bias, never below 0: asker a has value[x] (float32) for the item under
+    key[x] (int64), offsets[a] <= x < offsets[a + 1], each item at most once."""
+
+    offsets: np.ndarray
     keys: np.ndarray
-    found: np.ndarray
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class Mix:
+    """score = dense * (query . vector + bias) + sparse * extra + popularity * log(decayed popularity)"""
+
+    dense: float
+    sparse: float
+    popularity: float
 
 
 class Model(Protocol):
@@ -114,8 +187,9 @@ class Model(Protocol):
 
     name: str
     negatives: int  # negatives wanted per event
+    recent: int  # of the user's newest items wanted per event, at most MOST_RECENT
     loss_metric: str  # name of the metric of `loss`: rmse (loss is squared error / 2) or logloss
-    popularity_weight: float  # weight of the log of decayed popularity, added to item scores when ranking
+    mixes: tuple[Mix, ...]  # how scores are made; of several the one is used that ranked best so far, at first the first
 
     def blocks(self) -> tuple[Block, ...]:
         """The blocks the model learns."""
@@ -125,8 +199,12 @@ class Model(Protocol):
         """bool[n]: events that say the user wanted the item; they feed popularity, negatives and ranking metrics."""
         ...
 
-    def examples(self, events: Events, drawn: Drawn | None) -> Examples:
-        """The examples of the events, at most one per event, in their order."""
+    def examples(self, events: Events, context: Context) -> Examples:
+        """The examples of the events, at most one per event, in their order; their `keys` name the blocks that shards learn."""
+        ...
+
+    def tally(self, gather: Gather, events: Events, positive: np.ndarray, context: Context) -> dict[str, Rows]:
+        """Changed rows of the blocks that are counted rather than learned: all events in their order, no shards."""
         ...
 
     def score(self, task: ShardTask) -> tuple[np.ndarray, np.ndarray]:
@@ -138,10 +216,20 @@ class Model(Protocol):
         """One sequential pass; changes the task's own rows and returns them."""
         ...
 
-    def queries(self, rows: Mapping[str, np.ndarray], known: Mapping[str, np.ndarray]) -> np.ndarray:
-        """float32[m, d] query vectors of users, from their rows of the USER-space blocks (zeros where not known)."""
+    def known(self, asked: Asked) -> np.ndarray:
+        """bool[m]: askers of whom the snapshot knows enough to rank by more than popularity."""
         ...
 
-    def item_matrix(self, rows: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """(float32[n, d], float32[n]) vectors and biases of items: score = query . vector + bias, up to a constant."""
+    def queries(self, asked: Asked) -> np.ndarray:
+        """float32[m, d] query vectors, zeros for what is not known."""
+        ...
+
+    def extras(self, asked: Asked) -> Extras | None:
+        """Scores that no product of vectors gives; None for a model without."""
+        ...
+
+    def item_matrix(self, views: Mapping[str, View], rows: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """(float32[n, d], float32[n]) vectors and biases of n items: score = query . vector + bias, up to a constant.
+
+        rows int32[n] of each block of the ITEM space, -1 for an item it does not have."""
         ...

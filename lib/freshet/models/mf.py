@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from freshet.kernels import mf as kernel
 from freshet.kernels.optimizers import SGD, slot_contraction, slots_of
-from freshet.models.contract import ITEM, USER, Block, Drawn, Events, Examples, ShardResult, ShardTask
+from freshet.models.contract import ITEM, USER, Block, Context, Events, Examples, Mix, ShardResult, ShardTask
+from freshet.models.defaults import RowsOfUsers
 from freshet.models.steps import Defaults, steps
 from freshet.settings import ModelSettings
 
@@ -19,19 +18,21 @@ DEFAULTS = {
     "sgd": Defaults(rate=0.06, bias_rate=0.06),
     "adagrad": Defaults(rate=0.1, bias_rate=0.2),
     "rms": Defaults(rate=0.01, bias_rate=0.02),
+    "rmsprop": Defaults(rate=0.01, bias_rate=0.02),
 }
 
 
-class MatrixFactorization:
+class MatrixFactorization(RowsOfUsers):
     """score(u, i) = mean + b_u + b_i + p_u . q_i; learns `value` (see kernels.mf for loss and layout)."""
 
     name = "mf"
     negatives = 0
     loss_metric = "rmse"
-    popularity_weight = 0.0
+    mixes = (Mix(1.0, 0.0, 0.0),)
+    user_factors = 1
 
     def __init__(self, settings: ModelSettings) -> None:
-        self.factors = settings.factors
+        self.factors = settings.factors or 16
         self.limit = settings.max_norm
         self.positive_from = settings.positive_from
         self.step, self.bias_step = steps(settings, "sgd", DEFAULTS)
@@ -48,12 +49,7 @@ class MatrixFactorization:
         ]
         return (Block("mean", None, 1, merge="mean"), *rows)
 
-    def positive(self, events: Events) -> np.ndarray:
-        if self.positive_from is None:
-            return np.ones(len(events), bool)
-        return np.asarray(events.value >= self.positive_from)
-
-    def examples(self, events: Events, drawn: Drawn | None) -> Examples:
+    def examples(self, events: Events, context: Context) -> Examples:
         n = len(events)
         keys = {
             "mean": np.full((n, 1), MEAN_KEY, np.int64),
@@ -83,10 +79,3 @@ class MatrixFactorization:
             contraction[USER], contraction[ITEM], prediction, loss,
         )
         return ShardResult(task.rows, contraction, touched, prediction, loss, capped)
-
-    def queries(self, rows: Mapping[str, np.ndarray], known: Mapping[str, np.ndarray]) -> np.ndarray:
-        vectors = rows[USER][:, 1 : 1 + self.factors] * known[USER][:, None]
-        return np.ascontiguousarray(vectors, np.float32)
-
-    def item_matrix(self, rows: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        return np.ascontiguousarray(rows[ITEM][:, 1 : 1 + self.factors]), np.ascontiguousarray(rows[ITEM][:, 0])

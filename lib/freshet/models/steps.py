@@ -12,10 +12,11 @@ from freshet.settings import ModelSettings
 
 @dataclass(frozen=True)
 class Defaults:
-    """Learning rates a model recommends with one optimizer."""
+    """Learning rates a model recommends with one optimizer, and the decay of its accumulators."""
 
     rate: float
     bias_rate: float
+    decay: float = 0.99
 
 
 def steps(settings: ModelSettings, own: str, defaults: Mapping[str, Defaults]) -> tuple[Step, Step]:
@@ -25,7 +26,8 @@ def steps(settings: ModelSettings, own: str, defaults: Mapping[str, Defaults]) -
     code = pick("optimizer", name, OPTIMIZERS)
     rate = defaults[name].rate if chosen.learning_rate is None else chosen.learning_rate
     bias_rate = defaults[name].bias_rate if chosen.bias_rate is None else chosen.bias_rate
+    decay = defaults[name].decay if chosen.decay is None else chosen.decay
     coordinates = int(chosen.accumulator == "coordinate")
-    step = Step(code, rate, chosen.decay, chosen.epsilon, coordinates, settings.l2)
+    step = Step(code, rate, decay, chosen.epsilon, coordinates, settings.l2)
     # A bias is a group of one coordinate: both kinds of accumulator are the same for it.
-    return step, Step(code, bias_rate, chosen.decay, chosen.epsilon, 0, settings.bias_l2)
+    return step, Step(code, bias_rate, decay, chosen.epsilon, 0, settings.bias_l2)

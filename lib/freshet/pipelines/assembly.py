@@ -15,10 +15,12 @@ from freshet.settings import Settings
 MICROSECONDS = 1_000_000
 
 
-def half_life(settings: Settings) -> float:
-    """Half-life of popularity in microseconds, infinite for never."""
-    seconds = settings.popularity.half_life
-    return math.inf if seconds is None else seconds * MICROSECONDS
+def half_lives(settings: Settings) -> tuple[float, ...]:
+    """Half-lives of popularity in microseconds, infinite for never: the baseline's first, then those a mix may take."""
+    popularity = settings.popularity
+    others = popularity.also if len(make_model(settings.model).mixes) > 1 else ()
+    lives = [math.inf if seconds is None else seconds * MICROSECONDS for seconds in (popularity.half_life, *others)]
+    return tuple(dict.fromkeys(lives))
 
 
 def dedup_window(settings: Settings) -> int:
@@ -30,7 +32,8 @@ def metric_spec(settings: Settings) -> MetricSpec:
     """What the prequential metrics need."""
     metrics = settings.metrics
     return MetricSpec(
-        metrics.sample, metrics.k, metrics.max_items, half_life(settings), settings.history.items, settings.model.seed
+        metrics.sample, metrics.k, metrics.max_items, half_lives(settings), settings.history.items,
+        settings.model.seed
     )
 
 
@@ -39,8 +42,8 @@ def new_learner(settings: Settings) -> Learner:
     chosen = settings.model
     model = make_model(chosen)
     companions = CompanionSpec(
-        half_life(settings), settings.history.items, settings.window.events, chosen.negative_draw, model.negatives,
-        chosen.negative_tries, chosen.seed,
+        half_lives(settings), settings.history.items, settings.window.events, chosen.negative_draw, model.negatives,
+        chosen.negative_tries, chosen.seed, model.recent,
     )
     spec = LearnerSpec(
         chosen.shards, chosen.round_events, chosen.round_share, chosen.seed, settings.guard.max_capped_share, companions,
@@ -51,4 +54,4 @@ def new_learner(settings: Settings) -> Learner:
 
 def new_head(model: Model, settings: Settings) -> Head:
     """An empty head for the model."""
-    return Head(model.blocks(), dedup_window(settings))
+    return Head(model.blocks(), dedup_window(settings), len(half_lives(settings)))

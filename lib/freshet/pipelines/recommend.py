@@ -19,10 +19,10 @@ from freshet.kernels.history import archive_keys, ring_of
 from freshet.learner import Learner
 from freshet.lists import BY_MODEL, BY_POPULARITY, Lists, shelf, top_items
 from freshet.models.contract import ITEM, USER
-from freshet.pipelines.assembly import half_life, new_head, new_learner
+from freshet.pipelines.assembly import half_lives, new_head, new_learner
 from freshet.pipelines.opening import Reading, load_head, open_reading
 from freshet.pipelines.rows import from_arrow
-from freshet.schema import HISTORY, HISTORY_ARCHIVE, ITEMS, POPULARITY, RECOMMENDATIONS
+from freshet.schema import HISTORY, HISTORY_ARCHIVE, ITEMS, MIX, POPULARITY, RECOMMENDATIONS
 from freshet.settings import Settings
 from freshet.store.events import natural_ids
 from freshet.store.parameters import state
@@ -47,7 +47,7 @@ def recommend_users(
     learner = new_learner(settings)
     head = _partial_head(reading, settings, learner, keys)
     names = Names(reading)
-    on = shelf(head, learner.model, half_life(settings), names.order(head.tables[POPULARITY].keys))
+    on = shelf(head, learner.model, half_lives(settings), names.order(head.tables[POPULARITY].keys))
     lists = top_items(head, learner.model, on, keys, n, settings.history.items)
     items = reading.tables.read(ITEMS.name).select("item_id", "title").toArrow().to_pylist()
     titles = {row["item_id"]: row["title"] for row in items}
@@ -75,7 +75,7 @@ def recommend_batch(
     learner = new_learner(settings)
     head = load_head(reading, settings, learner)
     names, users = Names(reading), Names(reading, USER)
-    on = shelf(head, learner.model, half_life(settings), names.order(head.tables[POPULARITY].keys))
+    on = shelf(head, learner.model, half_lives(settings), names.order(head.tables[POPULARITY].keys))
     chosen = np.sort(_users(reading, head, touched_since))
     made_at, run, written = datetime.now(UTC), secrets.token_hex(6), 0
     for start in range(0, len(chosen), USERS_AT_ONCE):
@@ -136,7 +136,10 @@ def _partial_head(reading: Reading, settings: Settings, learner: Learner, users:
     head = new_head(learner.model, settings)
     ring = np.arange(ring_of(settings.history.items))
     archive = archive_keys(np.repeat(users, len(ring)), np.tile(ring, len(users)))
-    for blocks, keys in (((ITEM, POPULARITY), None), ((USER, HISTORY), users.tolist()), ((HISTORY_ARCHIVE,), archive.tolist())):
+    own = {space: tuple(block.name for block in learner.model.blocks() if block.ids == space) for space in (ITEM, USER)}
+    for blocks, keys in (
+        ((*own[ITEM], POPULARITY, MIX), None), ((*own[USER], HISTORY), users.tolist()), ((HISTORY_ARCHIVE,), archive.tolist()),
+    ):
         table = state(reading.tables, reading.history, reading.version, blocks, keys).toArrow()
         for name in blocks:
             mine = table.filter(pc.equal(table.column("block"), name))

@@ -58,7 +58,8 @@ def _seconds_or_never(given: Any) -> float | None:
     return None if given is None or given == "never" else seconds(given)
 
 
-def _tuple(given: Any) -> Any:
+def as_tuple(given: Any) -> Any:
+    """A list as a tuple; anything else as it is, for the type to refuse."""
     return tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else given
 
 
@@ -71,7 +72,7 @@ Duration = Annotated[float, BeforeValidator(seconds), Field(gt=0), DurationMark(
 DurationOrNever = Annotated[
     Annotated[float, Field(gt=0)] | None, BeforeValidator(_seconds_or_never), DurationMark()
 ]
-Texts = Annotated[tuple[str, ...], BeforeValidator(_tuple)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
 Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
 CountOrNone = Annotated[int, Field(ge=0)]

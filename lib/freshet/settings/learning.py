@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from freshet.settings.fields import Count, CountOrNone, DurationOrNever, NotNegative, Positive, Section, Share
+from freshet.settings.fields import Count, CountOrNone, DurationOrNever, NotNegative, Positive, Section, Share, as_tuple
 
 Factors = Annotated[int, Field(ge=1, le=4096)]
 Shards = Annotated[int, Field(ge=1, le=1024)]
@@ -17,19 +17,38 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 class OptimizerSettings(Section):
     """How a gradient becomes a step; None takes what the model recommends with this optimizer."""
 
-    name: Literal["auto", "sgd", "adagrad", "rms"] = "auto"
+    name: Literal["auto", "sgd", "adagrad", "rms", "rmsprop"] = "auto"
     learning_rate: Positive | None = None
     bias_rate: Positive | None = None
     accumulator: Literal["row", "coordinate"] = "row"
-    decay: Decay = 0.99
+    decay: Decay | None = None
     epsilon: Positive = 1e-6
+
+
+class QuerySettings(Section):
+    """How a user's newest items become his vector (history)."""
+
+    items: Annotated[int, Field(ge=1, le=16)] = 16
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.8
+    power: Share = 0.5
+
+
+class NeighbourSettings(Section):
+    """How items that follow each other are counted (cooccurrence)."""
+
+    links: Annotated[int, Field(ge=1, le=4096)] = 64
+    items: Annotated[int, Field(ge=1, le=16)] = 10
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.8
+    reverse: Share = 0.3
+    half_life: DurationOrNever = 2592000.0
+    shrink: NotNegative = 20.0
 
 
 class ModelSettings(Section):
     """What is learned, and in how many shards and rounds."""
 
-    name: Literal["bpr", "mf"] = "bpr"
-    factors: Factors = 16
+    name: Literal["blend", "bpr", "cooccurrence", "history", "mf"] = "bpr"
+    factors: Factors | None = None
     shards: Shards = 8
     round_events: Count = 50_000
     round_share: Share | None = 0.1
@@ -40,10 +59,12 @@ class ModelSettings(Section):
     bias_l2: NotNegative = 0.0
     max_norm: Positive = 10.0
     positive_from: float | None = None
-    negatives: Count = 1
+    negatives: Count | None = None
     negative_draw: Literal["recent", "uniform", "popularity"] = "recent"
     negative_tries: Count = 4
     popularity_weight: NotNegative = 1.0
+    query: QuerySettings = QuerySettings()
+    neighbours: NeighbourSettings = NeighbourSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
 
 
@@ -51,6 +72,7 @@ class PopularitySettings(Section):
     """The decayed counts that are learned beside every model."""
 
     half_life: DurationOrNever = 604800.0
+    also: Annotated[tuple[DurationOrNever, ...], BeforeValidator(as_tuple)] = (1200.0, 7200.0, 86400.0, None)
 
 
 class HistorySettings(Section):

@@ -1,0 +1,73 @@
+"""What a model is told of users who want lists and of the items there are: rows of one snapshot, for metrics and lists alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from freshet.head import Head
+from freshet.kernels.popularity import count_column, log_popularity
+from freshet.models.contract import ITEM, USER, Asked, Extras, Model
+from freshet.schema import HISTORY, POPULARITY
+
+POPULARITY_FLOOR = 1e-3  # decayed count below which an item counts as forgotten
+
+
+@dataclass(frozen=True)
+class Items:
+    """Items to be ranked: their rows of `popularity` int32[n], keys int64[n], vectors float32[n, d], biases float32[n] and
+    the logs of their decayed counts float32[h, n], one row for each half-life."""
+
+    rows: np.ndarray
+    keys: np.ndarray
+    vectors: np.ndarray
+    bias: np.ndarray
+    log_count: np.ndarray
+
+
+def ask(head: Head, model: Model, users: np.ndarray, recent: np.ndarray, length: np.ndarray) -> Asked:
+    """The users int64[m], each with his newest items int64[m, r], newest first, `length` int32[m] of them."""
+    there = np.arange(recent.shape[1]) < length[:, None]
+    own, items = {}, {}
+    for block in model.blocks():
+        if block.ids == USER:
+            own[block.name] = head.lookup(block.name, users)
+        elif block.ids == ITEM:
+            found = head.lookup(block.name, recent.ravel()).reshape(recent.shape)
+            items[block.name] = np.where(there, found, -1).astype(np.int32)
+    return Asked({block.name: head.view(block.name) for block in model.blocks()}, own, items, head.clock)
+
+
+def newest(head: Head, users: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """(int64[m, count], int32[m]): the newest items of each user's history, newest first, and how many there are."""
+    rows, _ = head.gather(HISTORY, users)
+    length = np.minimum(rows.filled, count).astype(np.int32)
+    place = np.maximum(rows.filled[:, None] - 1 - np.arange(count), 0)
+    return np.take_along_axis(rows.links, place, axis=1), length
+
+
+def on_offer(head: Head, model: Model, rows: np.ndarray, half_lives: Sequence[float]) -> Items:
+    """The items in these rows of `popularity`."""
+    table = head.tables[POPULARITY]
+    counts, last_at = head.values(POPULARITY)[rows], table.column("last_at")[rows]
+    log_count = np.empty((len(half_lives), len(rows)), np.float32)
+    for number, half_life in enumerate(half_lives):
+        column = np.ascontiguousarray(counts[:, count_column(number)])
+        log_popularity(column, last_at, head.clock, half_life, POPULARITY_FLOOR, log_count[number])
+    own = {block.name: head.item_rows(block.name)[rows] for block in model.blocks() if block.ids == ITEM}
+    vectors, bias = model.item_matrix({block.name: head.view(block.name) for block in model.blocks()}, own)
+    return Items(rows, table.keys[rows], vectors, bias, log_count)
+
+
+def extra_rows(head: Head, extras: Extras | None, askers: int, local: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(offsets int64[m + 1], item numbers int32, values): extras by number of the item on offer; local int32 maps rows of
+    `popularity` to it, -1 for an item that is not."""
+    if extras is None:
+        return np.zeros(askers + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32)
+    row = head.lookup(POPULARITY, extras.keys)
+    number = np.where(row >= 0, local[row], -1).astype(np.int32)
+    kept = number >= 0
+    before = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
+    return before[extras.offsets], number[kept], extras.values[kept]

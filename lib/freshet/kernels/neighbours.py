@@ -1,0 +1,153 @@
+"""What follows what: decayed counts between items that one user had one after the other.
+
+Row of item i: links j_1 .. j_M and float32 [t, c_1 .. c_M], c_m the count of j_m, t the sum of all there ever were, both
+decayed to the row's time. An event of item j by a user whose newest items were i_0 (newest), i_1, ... adds
+
+    to (i_d, j):  w decay^d          to (j, i_d):  w reverse decay^d          w the event's weight, d < n, i_d != j
+
+A row without a free place gives up its smallest count (of equals the first) and the newcomer starts from nothing:
+starting from the count that was given up, as space-saving does (Metwally et al., ICDT 2005), keeps the sum and favours
+newcomers, and lists made of such counts were a seventh worse on movielens-100k with 64 places.
+
+A user's newest items i_0, i_1, ... give item j   c(j) = sum_d decay^d c_{i_d, j} / (t_{i_d} + shrink)
+and the score                                      log(1 + c(j) / FLOOR)
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from freshet.kernels.compiled import (
+    IN_F4_2D,
+    IN_I4,
+    IN_I4_2D,
+    IN_I8,
+    IN_I8_2D,
+    OUT_F8,
+    OUT_I8,
+    compiled,
+    float64,
+    int64,
+    void,
+)
+from freshet.kernels.seeds import mix
+
+FLOOR = 1e-3
+_EMPTY = -1
+
+
+@njit(cache=True, nogil=True)
+def _fade(values: np.ndarray, last_at: np.ndarray, r: int, at: int, half_life: float) -> float:
+    """Bring row r to the time `at`; what an event of that time still counts in it (below 1 if it comes late)."""
+    gap = float(at - last_at[r])
+    if values[r, 0] == 0.0:
+        last_at[r] = at
+        return 1.0
+    if gap < 0.0:
+        return float(2.0 ** (gap / half_life))
+    if gap > 0.0 and half_life < math.inf:
+        factor = np.float32(2.0 ** (-gap / half_life))
+        for m in range(values.shape[1]):
+            values[r, m] *= factor
+    last_at[r] = at
+    return 1.0
+
+
+@njit(cache=True, nogil=True)
+def _add(values: np.ndarray, links: np.ndarray, filled: np.ndarray, r: int, key: int, w: float) -> None:
+    values[r, 0] += np.float32(w)
+    place = _EMPTY
+    for m in range(filled[r]):
+        if links[r, m] == key:
+            place = m
+    if place == _EMPTY and filled[r] < links.shape[1]:
+        place = filled[r]
+        filled[r] += 1
+        links[r, place] = key
+    elif place == _EMPTY:
+        place = 0
+        for m in range(1, filled[r]):
+            if values[r, 1 + m] < values[r, 1 + place]:
+                place = m
+        links[r, place] = key
+        values[r, 1 + place] = np.float32(0.0)
+    values[r, 1 + place] += np.float32(w)
+
+
+@njit(cache=True, nogil=True)
+def count(
+    values: np.ndarray, links: np.ndarray, filled: np.ndarray, last_at: np.ndarray, touched: np.ndarray, keys: np.ndarray,
+    item_ref: np.ndarray, recent_ref: np.ndarray, event_at: np.ndarray, weight: np.ndarray, decay: float, reverse: float,
+    half_life: float,
+) -> None:
+    """Count events one after the other; rows change in place.
+
+    values float32[r, 1 + M], links int64[r, M], filled int32[r], last_at and touched and keys int64[r]; item_ref int32[n]
+    the row of each event's item, recent_ref int32[n, d] those of the user's newest items (-1: none).
+    """
+    for e in range(item_ref.shape[0]):
+        j, w, at = item_ref[e], weight[e], event_at[e]
+        met = False
+        for d in range(recent_ref.shape[1]):
+            i = recent_ref[e, d]
+            if i >= 0 and i != j:
+                _add(values, links, filled, i, keys[j], w * _fade(values, last_at, i, at, half_life))
+                touched[i] += 1
+                if reverse > 0.0:
+                    _add(values, links, filled, j, keys[i], w * reverse * _fade(values, last_at, j, at, half_life))
+                    met = True
+            w *= decay
+        touched[j] += np.int64(met)
+
+
+@compiled(void(IN_F4_2D, IN_I8_2D, IN_I4, IN_I8, IN_I4_2D, int64, float64, float64, float64, OUT_I8, OUT_I8, OUT_F8))
+def _follow_ups(values, links, filled, last_at, refs, clock, decay, shrink, half_life, offsets, keys, scores):  # type: ignore[no-untyped-def]
+    most = 1
+    while most < 2 * refs.shape[1] * links.shape[1]:
+        most *= 2
+    bucket = np.full(most, -1, np.int64)  # open addressing: place of a key among those of this asker
+    for a in range(refs.shape[0]):
+        start = offsets[a]
+        size, w = np.int64(0), 1.0
+        for d in range(refs.shape[1]):
+            r = refs[a, d]
+            if r >= 0:
+                faded = 1.0 if half_life == math.inf else 2.0 ** (-max(float(clock - last_at[r]), 0.0) / half_life)
+                share = w * faded / (float(values[r, 0]) * faded + shrink)
+                for m in range(filled[r]):
+                    key = links[r, m]
+                    home = np.int64(mix(np.uint64(key)) & np.uint64(most - 1))
+                    while bucket[home] >= 0 and keys[start + bucket[home]] != key:
+                        home = (home + 1) & (most - 1)
+                    if bucket[home] < 0:
+                        bucket[home] = size
+                        keys[start + size] = key
+                        scores[start + size] = 0.0
+                        size += 1
+                    scores[start + bucket[home]] += share * float(values[r, 1 + m])
+            w *= decay
+        bucket[:] = -1
+        for x in range(start, start + size):
+            scores[x] = math.log1p(scores[x] / FLOOR)
+        offsets[a + 1] = start + size
+
+
+def follow_ups(
+    values: npt.NDArray[np.float32], links: npt.NDArray[np.int64], filled: npt.NDArray[np.int32], last_at: npt.NDArray[np.int64],
+    refs: npt.NDArray[np.int32], clock: int, decay: float, shrink: float, half_life: float,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """(offsets int64[m + 1], keys int64, scores float32) of all neighbours of each asker's newest items, each key once.
+
+    refs int32[m, d] rows of the newest items, newest first, -1 for none; the row arrays as for `count`; clock microseconds.
+    """
+    offsets = np.zeros(len(refs) + 1, np.int64)
+    most = int(filled[refs[refs >= 0]].sum()) if len(filled) else 0
+    keys, scores = np.empty(most, np.int64), np.empty(most)
+    if len(filled):
+        _follow_ups(values, links, filled, last_at, refs, clock, decay, shrink, half_life, offsets, keys, scores)
+    used = int(offsets[-1])
+    return offsets, keys[:used], scores[:used].astype(np.float32)

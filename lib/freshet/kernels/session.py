@@ -1,0 +1,188 @@
+"""A user as his newest items: sampled softmax over the next one, one sequential pass over a shard.
+
+    q     = sum_d w_d x_d / (sum_d w_d)^power,  w_d = decay^d        d = 0 the newest item, over those that have a row
+    s_a   = b_a + q . y_a                                            a = 0 the item that was taken, then the drawn ones
+    loss  = weight * (log(sum_a exp(s_a)) - s_0)
+
+Rows: `past` float32 [x_1 .. x_k | slots] of an item as one a user had, `item` float32 [b, y_1 .. y_k | slots] as one to
+come, the bias's slot before the factors'. Two vectors an item, because what comes after a thing is seldom the thing.
+After Koren's item-item factorization (KDD 2008, section 5) and sampled softmax (Jean et al., ACL 2015), decayed by place.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from freshet.kernels.compiled import IN_F4_2D, IN_I4_2D, OUT_F4_2D, compiled, float64, int64, void
+from freshet.kernels.lanes import AHEAD, LANES, load, prefetch, spread, store, total
+from freshet.kernels.optimizers import Step, descend, descend_one, dot
+
+
+@njit(cache=True, nogil=True)
+def query(past: np.ndarray, refs: np.ndarray, e: int, factors: int, decay: float, power: float, out: np.ndarray) -> float:
+    """out[0, :k] = q of the rows refs[e] (-1: none); returns 1 / (sum of w)^power, or 0 without a row."""
+    for j in range(0, factors, LANES):
+        store(out, 0, j, factors - j, spread(np.float32(0.0)))
+    summed, w = 0.0, 1.0
+    for d in range(refs.shape[1]):
+        r = refs[e, d]
+        if r >= 0:
+            summed += w
+            weight = spread(np.float32(w))
+            for j in range(0, factors, LANES):
+                store(out, 0, j, factors - j, load(out, 0, j, factors - j) + weight * load(past, r, j, factors - j))
+        w *= decay
+    if summed == 0.0:
+        return 0.0
+    scale = summed ** (-power)
+    by = spread(np.float32(scale))
+    for j in range(0, factors, LANES):
+        store(out, 0, j, factors - j, by * load(out, 0, j, factors - j))
+    return scale
+
+
+@compiled(void(IN_F4_2D, IN_I4_2D, int64, float64, float64, OUT_F4_2D))
+def queries(past, refs, factors, decay, power, out):  # type: ignore[no-untyped-def]
+    """out float32[m, k] = q of each row of refs int32[m, r]."""
+    one = np.empty((1, factors), np.float32)
+    for e in range(refs.shape[0]):
+        query(past, refs, e, factors, decay, power, one)
+        out[e] = one[0]
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _softmax(scores: np.ndarray, item_ref: np.ndarray, e: int) -> float:
+    """Turn the scores of the present items into probabilities; returns the loss of the first."""
+    highest = scores[0]
+    for a in range(1, item_ref.shape[1]):
+        if item_ref[e, a] != -1:
+            highest = max(highest, scores[a])
+    own, summed = scores[0], 0.0
+    for a in range(item_ref.shape[1]):
+        scores[a] = math.exp(scores[a] - highest) if item_ref[e, a] != -1 else 0.0
+        summed += scores[a]
+    for a in range(item_ref.shape[1]):
+        scores[a] /= summed
+    return math.log(summed) + highest - own
+
+
+@njit(cache=True, nogil=True)
+def score(
+    items: np.ndarray, past: np.ndarray, item_ref: np.ndarray, past_ref: np.ndarray, weight: np.ndarray, factors: int,
+    decay: float, power: float, prediction: np.ndarray, loss: np.ndarray,
+) -> None:
+    """Fill prediction (s_0) and loss float64[n] as `learn` does, with rows that stay as they are.
+
+    A reference of -1 is an item the snapshot does not know or that was not drawn; it scores 0 and is left out of the sum,
+    but for the first, which is always in it.
+    """
+    q = np.empty((1, max(factors, 1)), np.float32)
+    scores = np.empty(item_ref.shape[1])
+    for e in range(item_ref.shape[0]):
+        known = query(past, past_ref, e, factors, decay, power, q) > 0.0
+        for a in range(item_ref.shape[1]):
+            r = item_ref[e, a]
+            scores[a] = 0.0
+            if r >= 0:
+                scores[a] = float(items[r, 0]) + (float(dot(q, 0, 0, items, r, 1, factors)) if known else 0.0)
+        prediction[e] = scores[0]
+        highest = scores[0]
+        for a in range(1, item_ref.shape[1]):
+            if item_ref[e, a] >= 0:
+                highest = max(highest, scores[a])
+        summed = math.exp(scores[0] - highest)
+        for a in range(1, item_ref.shape[1]):
+            if item_ref[e, a] >= 0:
+                summed += math.exp(scores[a] - highest)
+        loss[e] = float(weight[e]) * (math.log(summed) + highest - scores[0])
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _ask(rows: np.ndarray, a: np.ndarray, counts: np.ndarray, refs: np.ndarray, e: int) -> None:
+    for c in range(refs.shape[1]):
+        r = refs[e, c]
+        if r >= 0:
+            prefetch(rows, r)
+            prefetch(a, r)
+            prefetch(counts, r)
+
+
+@njit(cache=True, nogil=True)
+def learn(
+    items: np.ndarray, past: np.ndarray, item_ref: np.ndarray, past_ref: np.ndarray, weight: np.ndarray, factors: int,
+    decay: float, power: float, bias_step: Step, step: Step, limit: float, item_a: np.ndarray, past_a: np.ndarray,
+    item_n: np.ndarray, past_n: np.ndarray, prediction: np.ndarray, loss: np.ndarray,
+) -> int:
+    """Learn the examples one after the other, changing `items` and `past` in place.
+
+    item_ref int32[n, 1 + negatives], past_ref int32[n, r] (-1: none). Fills prediction (s_0) and loss float64[n], adds
+    each event's contraction and count to the rows it touched. Returns how often a row's norm was cut to `limit`.
+
+    Contraction: of an item's row p_a (1 - p_a) (step |q|^2 + bias step); of a row of `past` its step times the square of
+    its weight in q times the trace of the loss's curvature in q, sum_a p_a |y_a|^2 - |sum_a p_a y_a|^2.
+    """
+    scratch = np.empty((2, max(factors, 1)), np.float32)  # q, then the gradient of the loss in q
+    chances = np.empty(item_ref.shape[1])
+    slot = 1 + factors
+    factor_slot = slot if bias_step.code == 0 else slot + 1
+    n, capped = item_ref.shape[0], 0
+    for e in range(n):
+        if e + AHEAD < n:
+            _ask(items, item_a, item_n, item_ref, e + AHEAD)
+            _ask(past, past_a, past_n, past_ref, e + AHEAD)
+        w = float(weight[e])
+        scale = query(past, past_ref, e, factors, decay, power, scratch)
+        for a in range(item_ref.shape[1]):
+            r = item_ref[e, a]
+            chances[a] = float(items[r, 0]) + float(dot(scratch, 0, 0, items, r, 1, factors)) if r >= 0 else 0.0
+        prediction[e] = chances[0]
+        loss[e] = w * _softmax(chances, item_ref, e)
+        norm_q = float(dot(scratch, 0, 0, scratch, 0, 0, factors))
+        spread_y = _gradient(items, item_ref, e, chances, w, factors, scratch)
+        norm_g = float(dot(scratch, 1, 0, scratch, 1, 0, factors))
+        for a in range(item_ref.shape[1]):
+            r = item_ref[e, a]
+            if r < 0:
+                continue
+            g = np.float32(w * (chances[a] - (1.0 if a == 0 else 0.0)))
+            rate_b = descend_one(items, r, 0, slot, g, bias_step)
+            rate, cut = descend(items, r, 1, factors, factor_slot, g, scratch, 0, 0, norm_q, step, limit)
+            item_a[r] += w * chances[a] * (1.0 - chances[a]) * (rate * norm_q + rate_b)
+            item_n[r] += 1
+            capped += cut
+        share = scale
+        for d in range(past_ref.shape[1]):
+            r = past_ref[e, d]
+            if r >= 0:
+                rate, cut = descend(past, r, 0, factors, factors, np.float32(share), scratch, 1, 0, norm_g, step, limit)
+                past_a[r] += w * rate * share * share * spread_y
+                past_n[r] += 1
+                capped += cut
+            share *= decay
+    return capped
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _gradient(
+    items: np.ndarray, item_ref: np.ndarray, e: int, chances: np.ndarray, w: float, factors: int, scratch: np.ndarray,
+) -> float:
+    """scratch[1] = w * (sum_a p_a y_a - y_0), the gradient in q; returns sum_a p_a |y_a|^2 - |sum_a p_a y_a|^2."""
+    squares, middle = 0.0, 0.0
+    for a in range(item_ref.shape[1]):
+        r = item_ref[e, a]
+        if r >= 0:
+            squares += chances[a] * float(dot(items, r, 1, items, r, 1, factors))
+    own = spread(np.float32(-1.0))
+    by = spread(np.float32(w))
+    for j in range(0, factors, LANES):
+        mean = spread(np.float32(0.0))
+        for a in range(item_ref.shape[1]):
+            r = item_ref[e, a]
+            if r >= 0:
+                mean += spread(np.float32(chances[a])) * load(items, r, 1 + j, factors - j)
+        middle += float(total(mean * mean))
+        store(scratch, 1, j, factors - j, by * (mean + own * load(items, item_ref[e, 0], 1 + j, factors - j)))
+    return max(squares - middle, 0.0)

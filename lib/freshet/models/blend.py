@@ -1,0 +1,41 @@
+"""blend: history and cooccurrence, mixed with popularity by what ranked best so far."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from freshet.models.contract import Asked, Block, Context, Events, Extras, Gather, Mix, Rows
+from freshet.models.cooccurrence import Cooccurrence
+from freshet.models.history import History
+from freshet.settings import ModelSettings
+
+# (history, cooccurrence, popularity); the first is where a model starts. Every one was the best on some stream.
+MIXES = (
+    Mix(0.5, 1.0, 0.6), Mix(1.0, 0.0, 1.0), Mix(1.0, 0.25, 1.0), Mix(1.0, 0.5, 1.0), Mix(0.5, 1.0, 0.3), Mix(0.25, 1.0, 0.0),
+    Mix(0.5, 1.0, 0.0), Mix(0.0, 1.0, 0.05), Mix(0.0, 0.0, 1.0),
+)
+
+
+class Blend(History):
+    """score = h (b_i + q . y_i) + c log(1 + counts) + p log(decayed popularity), (h, c, p) chosen among MIXES."""
+
+    name = "blend"
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__(settings)
+        self.counts = Cooccurrence(settings)
+        self.query_items = self.recent
+        self.recent = max(self.query_items, self.counts.recent)
+        self.mixes = MIXES
+
+    def blocks(self) -> tuple[Block, ...]:
+        return (*super().blocks(), *self.counts.blocks())
+
+    def tally(self, gather: Gather, events: Events, positive: np.ndarray, context: Context) -> dict[str, Rows]:
+        return self.counts.tally(gather, events, positive, context)
+
+    def extras(self, asked: Asked) -> Extras:
+        return self.counts.extras(asked)
+
+    def known(self, asked: Asked) -> np.ndarray:
+        return np.asarray(super().known(asked) | self.counts.known(asked))

@@ -1,0 +1,97 @@
+"""cooccurrence: what follows what, counted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from freshet.kernels import neighbours as kernel
+from freshet.kernels.rows import RowTable
+from freshet.models.contract import (
+    ITEM,
+    Asked,
+    Block,
+    Context,
+    Events,
+    Examples,
+    Extras,
+    Gather,
+    Mix,
+    Rows,
+    ShardResult,
+    ShardTask,
+    View,
+)
+from freshet.models.defaults import Base
+from freshet.settings import ModelSettings
+
+NEIGHBOURS = "neighbours"
+MICROSECONDS = 1e6
+
+
+class Cooccurrence(Base):
+    """score(u, j) = log(1 + c / floor), c the shares that j has among the followers of the user's newest items.
+
+    Nothing is learned by descent: the rows are counts, taken in the order of events (see kernels.neighbours).
+    """
+
+    name = "cooccurrence"
+    loss_metric = "logloss"
+    negatives = 0
+    # What is popular breaks the ties of all that follows nothing.
+    mixes: tuple[Mix, ...] = (Mix(0.0, 1.0, 0.05),)
+
+    def __init__(self, settings: ModelSettings) -> None:
+        chosen = settings.neighbours
+        self.positive_from = settings.positive_from
+        self.factors = 0
+        self.recent, self.links, self.decay = chosen.items, chosen.links, chosen.decay
+        self.reverse, self.shrink = chosen.reverse, chosen.shrink
+        self.half_life = math.inf if chosen.half_life is None else chosen.half_life * MICROSECONDS
+
+    def blocks(self) -> tuple[Block, ...]:
+        return (Block(NEIGHBOURS, ITEM, 1 + self.links, links=self.links, merge="sum"),)
+
+    def examples(self, events: Events, context: Context) -> Examples:
+        return Examples(np.empty(0, np.int64), {}, np.empty(0, np.float32), np.empty(0, np.float32))
+
+    def score(self, task: ShardTask) -> tuple[np.ndarray, np.ndarray]:
+        raise NotImplementedError("there are no examples to score")
+
+    def learn(self, task: ShardTask) -> ShardResult:
+        raise NotImplementedError("there are no examples to learn")
+
+    def tally(self, gather: Gather, events: Events, positive: np.ndarray, context: Context) -> dict[str, Rows]:
+        chosen = np.flatnonzero(positive & (context.length > 0))
+        recent = context.recent[chosen, : self.recent]
+        there = np.arange(recent.shape[1]) < context.length[chosen, None]
+        index = RowTable({})
+        item_ref = index.insert(events.item_key[chosen])
+        recent_ref = np.full(recent.shape, -1, np.int32)
+        recent_ref[there] = index.insert(recent[there])
+        rows, _ = gather(NEIGHBOURS, index.keys.copy())
+        touched = np.zeros(len(rows), np.int64)
+        kernel.count(
+            rows.values, rows.links, rows.filled, rows.last_at, touched, rows.keys, item_ref, recent_ref,
+            events.event_at[chosen], events.weight[chosen], self.decay, self.reverse, self.half_life,
+        )
+        at = np.flatnonzero(touched)
+        return {NEIGHBOURS: Rows(
+            rows.keys[at], rows.values[at], rows.links[at], rows.filled[at], (rows.count + touched)[at], rows.last_at[at])}
+
+    def known(self, asked: Asked) -> np.ndarray:
+        return np.asarray((asked.recent[NEIGHBOURS][:, : self.recent] >= 0).any(axis=1))
+
+    def queries(self, asked: Asked) -> np.ndarray:
+        return np.zeros((len(asked.recent[NEIGHBOURS]), 0), np.float32)
+
+    def item_matrix(self, views: Mapping[str, View], rows: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        n = len(rows[NEIGHBOURS])
+        return np.zeros((n, 0), np.float32), np.zeros(n, np.float32)
+
+    def extras(self, asked: Asked) -> Extras:
+        view, refs = asked.views[NEIGHBOURS], np.ascontiguousarray(asked.recent[NEIGHBOURS][:, : self.recent])
+        return Extras(*kernel.follow_ups(
+            view.values, view.links, view.filled, view.last_at, refs, asked.clock, self.decay, self.shrink, self.half_life))

@@ -1,0 +1,62 @@
+"""What models have in common: which events are positive, how a user's own row and an item's become a score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from freshet.models.contract import (
+    ITEM,
+    USER,
+    Asked,
+    Context,
+    Events,
+    Extras,
+    Gather,
+    Rows,
+    View,
+)
+
+
+class Base:
+    """Defaults of the contract: nothing counted, no further scores, no wish for a user's newest items."""
+
+    recent = 0
+    positive_from: float | None = None
+    factors: int
+
+    def positive(self, events: Events) -> np.ndarray:
+        if self.positive_from is None:
+            return np.ones(len(events), bool)
+        return np.asarray(events.value >= self.positive_from)
+
+    def tally(self, gather: Gather, events: Events, positive: np.ndarray, context: Context) -> dict[str, Rows]:
+        return {}
+
+    def extras(self, asked: Asked) -> Extras | None:
+        return None
+
+    def item_matrix(self, views: Mapping[str, View], rows: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        values = views[ITEM].take(rows[ITEM])
+        return np.ascontiguousarray(values[:, 1 : 1 + self.factors]), np.ascontiguousarray(values[:, 0])
+
+
+class RowsOfUsers(Base):
+    """Models with a row for every user, whose factors begin at column `user_factors`."""
+
+    user_factors: int
+
+    def known(self, asked: Asked) -> np.ndarray:
+        return asked.user[USER] >= 0
+
+    def queries(self, asked: Asked) -> np.ndarray:
+        values = asked.views[USER].take(asked.user[USER])
+        return np.ascontiguousarray(values[:, self.user_factors : self.user_factors + self.factors])
+
+
+def against(events: Events, context: Context, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(item keys int64[m, 1 + c], bool of that shape: which there are): each chosen event's item, then its negatives."""
+    keys = np.concatenate([events.item_key[chosen, None], context.negatives[chosen]], axis=1)
+    there = np.concatenate([np.ones((len(chosen), 1), bool), context.drawn[chosen]], axis=1)
+    return keys, there

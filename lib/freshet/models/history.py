@@ -1,0 +1,103 @@
+"""history: the user is his newest items; sampled softmax over the next one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from freshet.kernels import session as kernel
+from freshet.kernels.optimizers import SGD, slot_contraction, slots_of
+from freshet.models.contract import (
+    ITEM,
+    MOST_RECENT,
+    Asked,
+    Block,
+    Context,
+    Events,
+    Examples,
+    Mix,
+    ShardResult,
+    ShardTask,
+)
+from freshet.models.defaults import Base, against
+from freshet.models.steps import Defaults, steps
+from freshet.settings import ModelSettings
+
+PAST = "past"
+
+# Chosen on the first 70 % of movielens-100k and of two sequence sets (docs/benchmarks.md).
+DEFAULTS = {
+    "sgd": Defaults(rate=0.05, bias_rate=0.01),
+    "adagrad": Defaults(rate=0.15, bias_rate=0.05),
+    "rms": Defaults(rate=0.01, bias_rate=0.005, decay=0.999),
+    "rmsprop": Defaults(rate=0.004, bias_rate=0.002, decay=0.999),
+}
+
+
+class History(Base):
+    """score(u, i) = b_i + q . y_i, q made of the user's newest items (see kernels.session)."""
+
+    name = "history"
+    loss_metric = "logloss"
+
+    def __init__(self, settings: ModelSettings) -> None:
+        self.factors = settings.factors or 32
+        self.limit = settings.max_norm
+        self.positive_from = settings.positive_from
+        self.negatives = settings.negatives or 32
+        self.query_items = min(settings.query.items, MOST_RECENT)
+        self.recent = self.query_items
+        self.decay, self.power = settings.query.decay, settings.query.power
+        self.mixes: tuple[Mix, ...] = (Mix(1.0, 0.0, settings.popularity_weight),)
+        self.step, self.bias_step = steps(settings, "rmsprop", DEFAULTS)
+        self.merge = settings.merge
+        self.scale = 0.5 / self.factors**0.5 if settings.init_scale is None else settings.init_scale
+
+    def blocks(self) -> tuple[Block, ...]:
+        slots, own = slots_of(self.step, self.factors), slot_contraction(self.step)
+        bias_slots = 0 if self.bias_step.code == SGD else 1
+        return (
+            Block(ITEM, ITEM, 1 + self.factors, bias_slots + slots, merge=self.merge, init_scale=self.scale, zeros=1,
+                  slot_contraction=own),
+            Block(PAST, ITEM, self.factors, slots, merge=self.merge, init_scale=self.scale, slot_contraction=own),
+        )
+
+    def examples(self, events: Events, context: Context) -> Examples:
+        chosen = np.flatnonzero(self.positive(events) & context.drawn.any(axis=1) & (context.length > 0))
+        items, found = against(events, context, chosen)
+        past = context.recent[chosen, : self.query_items]
+        there = np.arange(past.shape[1]) < context.length[chosen, None]
+        weight = events.weight[chosen].astype(np.float32)
+        return Examples(chosen, {ITEM: items, PAST: past}, np.ones(len(chosen), np.float32), weight, {ITEM: found, PAST: there})
+
+    def score(self, task: ShardTask) -> tuple[np.ndarray, np.ndarray]:
+        prediction, loss = np.empty(len(task.target)), np.empty(len(task.target))
+        kernel.score(
+            task.rows[ITEM], task.rows[PAST], task.refs[ITEM], task.refs[PAST], task.weight, self.factors, self.decay,
+            self.power, prediction, loss,
+        )
+        return prediction, loss
+
+    def learn(self, task: ShardTask) -> ShardResult:
+        n = len(task.target)
+        contraction = {name: np.zeros(len(rows)) for name, rows in task.rows.items()}
+        touched = {name: np.zeros(len(rows), np.int64) for name, rows in task.rows.items()}
+        prediction, loss = np.empty(n), np.empty(n)
+        capped = kernel.learn(
+            task.rows[ITEM], task.rows[PAST], task.refs[ITEM], task.refs[PAST], task.weight, self.factors, self.decay,
+            self.power, self.bias_step, self.step, self.limit, contraction[ITEM], contraction[PAST], touched[ITEM],
+            touched[PAST], prediction, loss,
+        )
+        return ShardResult(task.rows, contraction, touched, prediction, loss, capped)
+
+    def known(self, asked: Asked) -> np.ndarray:
+        return np.asarray((asked.recent[PAST][:, : self.query_items] >= 0).any(axis=1))
+
+    def queries(self, asked: Asked) -> np.ndarray:
+        refs = asked.recent[PAST]
+        out = np.zeros((len(refs), self.factors), np.float32)
+        if len(asked.views[PAST].values):
+            kernel.queries(
+                asked.views[PAST].values, np.ascontiguousarray(refs[:, : self.query_items]), self.factors, self.decay,
+                self.power, out,
+            )
+        return out
