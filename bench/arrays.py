@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from freshet.head import Head, Rows, digests
+from freshet.head import Head, digests
 from freshet.kernels.seeds import mix
 from freshet.learner import Learned, Learner, Timer
-from freshet.models.contract import ITEM, USER, Events, ShardResult, ShardTask
+from freshet.models.contract import ITEM, USER, Events, Rows, ShardResult, ShardTask
 from freshet.pipelines.assembly import new_head, new_learner
 from freshet.schema import HISTORY, POPULARITY
 from freshet.settings import Settings, load

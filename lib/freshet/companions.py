@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from freshet.head import TOTALS, TOTALS_KEY, WINDOW_LINKS, Head, Rows
+from freshet.head import TOTALS, TOTALS_KEY, WINDOW_LINKS, Head
 from freshet.kernels.history import CHUNK, ring_of, walk
 from freshet.kernels.popularity import add_events
 from freshet.kernels.rows import RowTable
-from freshet.models.contract import Context, Events
+from freshet.models.contract import Context, Events, Rows
 from freshet.schema import HISTORY, HISTORY_ARCHIVE, POPULARITY, WINDOW
 
 

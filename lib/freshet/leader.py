@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from freshet.head import Head, Rows
-from freshet.models.contract import Mix
+from freshet.head import Head
+from freshet.models.contract import Mix, Rows
 from freshet.schema import MIX
 
 FORGETTING = 0.98

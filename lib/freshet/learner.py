@@ -21,10 +21,10 @@ import numpy as np
 from freshet import prequential
 from freshet.companions import CompanionSpec, advance
 from freshet.errors import BatchRefused
-from freshet.head import Head, Rows, digests
+from freshet.head import Head, digests
 from freshet.kernels.digest import fold
 from freshet.kernels.shards import members, shard_of
-from freshet.models.contract import Events, Examples, Model, ShardResult, ShardTask
+from freshet.models.contract import Events, Examples, Model, Rows, ShardResult, ShardTask
 from freshet.report import Metric
 from freshet.schema import HISTORY, MIX, POPULARITY
 from freshet.workspace import Workspace

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import xxhash
 
+from freshet.companions import advance
 from freshet.head import Head, digests
 from freshet.intake import admit
 from freshet.kernels.digest import as_hex
@@ -71,7 +72,8 @@ class Walk:
     def task(self, chosen: list[int]) -> ShardTask:
         """The task of a shard that holds these events."""
         model = self.learner.model
-        space = Workspace(self.head, model.blocks(), model.examples(self.events, None), self.settings.model.seed)
+        context = advance(self.head, self.events, model.positive(self.events), self.learner.spec.companions).context
+        space = Workspace(self.head, model.blocks(), model.examples(self.events, context), self.settings.model.seed)
         return space.task(np.array(chosen))[0]
 
     def row(self, block: str, natural_id: str) -> np.ndarray:

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from freshet.asking import Items, ask, extra_rows, on_offer
-from freshet.head import TOTALS, Head, Rows
+from freshet.head import TOTALS, Head
 from freshet.kernels.history import CHUNK, archive_keys, earlier_in_batch, ring_of
 from freshet.kernels.mixing import ranks_mixed
 from freshet.kernels.ranking import ndcg_at, ranks, ranks_shared, recall_at, reciprocal
 from freshet.kernels.seeds import mix
 from freshet.leader import Choice, choices, follow, leader
-from freshet.models.contract import Context, Events, Examples, Model
+from freshet.models.contract import Context, Events, Examples, Model, Rows
 from freshet.report import Metric
 from freshet.schema import HISTORY, HISTORY_ARCHIVE, POPULARITY
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from freshet.head import Head, Rows
+from freshet.head import Head
 from freshet.kernels.digest import block_seed
 from freshet.kernels.merge import merge_rows
 from freshet.kernels.rows import RowTable
 from freshet.kernels.seeds import initial_rows
 from freshet.kernels.shards import localize
-from freshet.models.contract import Block, Examples, ShardResult, ShardTask
+from freshet.models.contract import Block, Examples, Rows, ShardResult, ShardTask
 
 
 @dataclass

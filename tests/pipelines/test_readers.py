@@ -21,6 +21,7 @@ from freshet import failpoint
 from freshet.head import companions, digests
 from freshet.kernels.digest import as_hex, fold
 from freshet.models import make_model
+from freshet.pipelines.assembly import half_lives
 from freshet.pipelines.rows import from_arrow
 from freshet.schema import TABLES
 from freshet.store.parameters import state
@@ -113,7 +114,7 @@ def by_package(table: pa.Table) -> str:
 
 
 def by_kernels(site: Site, table: pa.Table) -> str:
-    blocks = {block.name: block for block in (*make_model(site.settings().model).blocks(), *companions())}
+    blocks = {block.name: block for block in (*make_model(site.settings().model).blocks(), *companions(len(half_lives(site.settings()))))}
     total = 0
     for name, block in blocks.items():
         mine = table.filter(pa.compute.equal(table.column("block"), name)).combine_chunks()

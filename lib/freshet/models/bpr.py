@@ -31,7 +31,7 @@ class BayesianPersonalizedRanking(RowsOfUsers):
         self.limit = settings.max_norm
         self.positive_from = settings.positive_from
         self.negatives = settings.negatives or 1
-        self.mixes = (Mix(1.0, 0.0, settings.popularity_weight),)
+        self.mixes: tuple[Mix, ...] = (Mix(1.0, 0.0, settings.popularity_weight),)
         self.step, self.bias_step = steps(settings, "rms", DEFAULTS)
         self.merge = settings.merge
         self.scale = 0.5 / self.factors**0.5 if settings.init_scale is None else settings.init_scale

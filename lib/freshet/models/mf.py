@@ -28,7 +28,7 @@ class MatrixFactorization(RowsOfUsers):
     name = "mf"
     negatives = 0
     loss_metric = "rmse"
-    mixes = (Mix(1.0, 0.0, 0.0),)
+    mixes: tuple[Mix, ...] = (Mix(1.0, 0.0, 0.0),)
     user_factors = 1
 
     def __init__(self, settings: ModelSettings) -> None:

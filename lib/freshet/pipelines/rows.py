@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pyarrow as pa
 
-from freshet.head import Rows
-from freshet.models.contract import Block
+from freshet.models.contract import Block, Rows
 
 TIME = pa.timestamp("us", tz="UTC")
 SCHEMA = pa.schema([

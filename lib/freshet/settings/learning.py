@@ -47,7 +47,7 @@ class NeighbourSettings(Section):
 class ModelSettings(Section):
     """What is learned, and in how many shards and rounds."""
 
-    name: Literal["blend", "bpr", "cooccurrence", "history", "mf"] = "bpr"
+    name: Literal["blend", "bpr", "cooccurrence", "history", "mf"] = "blend"
     factors: Factors | None = None
     shards: Shards = 8
     round_events: Count = 50_000
