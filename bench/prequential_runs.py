@@ -98,6 +98,21 @@ def run(
     return found
 
 
+def sequences(data: Path, name: str) -> Triples:
+    """LastFM, Beauty or Sports_and_Outdoors of s3rec-sequences, users mixed as prepare.py does. Raises NotThere."""
+    folder = data / "s3rec-sequences"
+    if not folder.is_dir():
+        raise NotThere("the folder of the public sets holds no s3rec-sequences")
+    there = [path for path in (folder / f"{name}.txt", folder / f"{name}.txt.gz") if path.exists()]
+    if not there:
+        raise NotThere(f"{folder} holds no {name}.txt (.gz or not)")
+    whole = pa.concat_tables(SETS["s3rec"].read(there[0]))
+    user = whole["user_id"].to_numpy()
+    order = np.argsort(interleaved(user, 0.1, 1), kind="stable")
+    at = 1_700_000_000_000_000 + np.arange(len(order)) * 1_000_000
+    return Triples(user[order], whole["item_id"].to_numpy()[order], np.ones(len(order)), at)
+
+
 def shop(data: Path, values: Mapping[str, float]) -> Triples:
     """retailrocket-core, each event worth what `values` says of its type; users mixed as prepare.py does. Raises NotThere."""
     name = "retailrocket-core"

@@ -14,12 +14,15 @@ from pathlib import Path
 
 import numpy as np
 from figures import Figure, Options, Result, Table, missing
-from prequential_runs import Sums, Triples, clicks, ratings, run, shop
+from prequential_runs import Sums, Triples, clicks, ratings, run, sequences, shop
 from public_sets import NotThere
 
+from freshet.models import make_model
 from freshet.settings import Settings, load
 
 EXAMPLES = Path(__file__).parents[1] / "conf" / "examples"
+BLEND_FILMS, BLEND_NEWS, BLEND_LISTENERS, BLEND_BUYERS = (
+    tuple(f"real.{name}.blend.{metric}" for metric in ("recall", "ndcg")) for name in ("ml100k", "globo", "lastfm", "beauty"))
 RANKED = 512  # events of a micro-batch of 10,000 that are ranked; of smaller ones all are
 
 
@@ -34,6 +37,7 @@ def measure(options: Options) -> Result:
     for part, names in (
         (_ratings, ("real.ml100k.rmse.1", "real.ml100k.rmse.8")), (_small, ("real.mlsmall.rmse",)),
         (_films, ("real.ml100k.bpr.recall",)), (_news, ("real.globo.bpr.recall",)), (_shop, ("real.retailrocket.bpr.recall",)),
+        (_films_in_turn, BLEND_FILMS), (_news_in_turn, BLEND_NEWS), (_listeners, BLEND_LISTENERS), (_buyers, BLEND_BUYERS),
     ):
         try:
             part(options, result)
@@ -101,17 +105,48 @@ def _films(options: Options, result: Result) -> None:
 
 
 def _news(options: Options, result: Result) -> None:
-    settings = example("globo-clicks", f"metrics.sample={RANKED}")
+    settings = example("globo-clicks", "model.name=bpr", f"metrics.sample={RANKED}")
     triples = clicks(options.data or Path())
     if options.quick:
         triples = triples[:400_000]
     _ranked("globo", "globo-clicks, micro-batches of 10,000", triples, 10_000, settings, result)
 
 
+def _films_in_turn(options: Options, result: Result) -> None:
+    triples, settings = ratings(options.data or Path(), "movielens-100k"), example("movielens-100k-blend", "metrics.sample=0")
+    _ranked("ml100k", "movielens-100k, every rating a positive, micro-batches of 1,000", triples, 1000, settings, result)
+
+
+def _news_in_turn(options: Options, result: Result) -> None:
+    triples = clicks(options.data or Path())
+    if options.quick:
+        triples = triples[:400_000]
+    settings = example("globo-clicks", f"metrics.sample={RANKED}")
+    _ranked("globo", "globo-clicks, micro-batches of 10,000", triples, 10_000, settings, result)
+
+
+def _listeners(options: Options, result: Result) -> None:
+    triples, settings = sequences(options.data or Path(), "LastFM"), example("s3rec-sequences", "metrics.sample=0")
+    _ranked("lastfm", "LastFM of s3rec-sequences, a tenth of the users at once, micro-batches of 1,000", triples, 1000, settings, result)
+
+
+def _buyers(options: Options, result: Result) -> None:
+    triples, settings = sequences(options.data or Path(), "Beauty"), example("s3rec-sequences", "metrics.sample=256")
+    _ranked("beauty", "Beauty of s3rec-sequences, a tenth of the users at once, micro-batches of 1,000", triples, 1000, settings, result)
+
+
 def _shop(options: Options, result: Result) -> None:
     settings = example("retailrocket-core", "metrics.sample=0")
     triples = shop(options.data or Path(), settings.source.values)
     _ranked("retailrocket", "retailrocket-core, a tenth of the users at once, micro-batches of 1,000", triples, 1000, settings, result)
+
+
+def _leaders(what: str, sums: Sums) -> Table:
+    """How many ranked events each mix led for, most first."""
+    led = {learner.removeprefix("leader: "): total for (_, _, learner), total in sums.totals.items() if learner.startswith("leader: ")}
+    rows = [["mix", "events", "NDCG@10"]]
+    rows += [[mix, f"{events:,.0f}", f"{gained / events:.4f}"] for mix, (gained, events) in sorted(led.items(), key=lambda one: -one[1][1])]
+    return Table(f"Mixes that led, {what}", rows)
 
 
 def _ranked(name: str, what: str, triples: Triples, size: int, settings: Settings, result: Result) -> None:
@@ -124,6 +159,11 @@ def _ranked(name: str, what: str, triples: Triples, size: int, settings: Setting
     result.figures.append(Figure(
         f"real.{name}.{model}.recall", f"{what}: {model} Recall@{k}", value, None, None,
         beside + show(last, f"recall@{k}", "popularity"), digits=4))
+    if len(make_model(settings.model).mixes) > 1:
+        result.figures.append(Figure(
+            f"real.{name}.{model}.ndcg", f"{what}: {model} NDCG@{k}", every.value(f"ndcg@{k}", "served", model), None, None,
+            f"last 30 %: {show(last, f'ndcg@{k}', model)}", digits=4))
+        result.tables.append(_leaders(what, every))
     rows = [[what, f"Recall@{k}", f"NDCG@{k}", "MRR", "the same, last 30 %", "", ""]]
     for learner in (model, "popularity"):
         rows.append([learner, *(show(sums, metric, learner) for sums in parts.values() for metric in (f"recall@{k}", f"ndcg@{k}", "mrr"))])

@@ -11,8 +11,8 @@ from freshet.settings import ModelSettings
 
 # (history, cooccurrence, popularity); the first is where a model starts. Every one was the best on some stream.
 MIXES = (
-    Mix(0.5, 1.0, 0.6), Mix(1.0, 0.0, 1.0), Mix(1.0, 0.25, 1.0), Mix(1.0, 0.5, 1.0), Mix(0.5, 1.0, 0.3), Mix(0.25, 1.0, 0.0),
-    Mix(0.5, 1.0, 0.0), Mix(0.0, 1.0, 0.05), Mix(0.0, 0.0, 1.0),
+    Mix(0.5, 1.0, 0.6), Mix(1.0, 0.0, 1.0), Mix(1.0, 0.25, 1.0), Mix(1.0, 0.5, 1.0), Mix(0.5, 1.0, 0.3), Mix(0.25, 1.0, 0.3),
+    Mix(0.25, 1.0, 0.0), Mix(0.5, 1.0, 0.0), Mix(0.0, 1.0, 0.05), Mix(0.0, 0.0, 1.0),
 )
 
 
