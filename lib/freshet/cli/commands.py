@@ -10,7 +10,7 @@ import click
 
 from freshet import __version__
 from freshet.cli.running import Common, run, with_common
-from freshet.settings import Flag, default_text, lines
+from freshet.settings import Flag, check_source, default_text, lines
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -92,7 +92,8 @@ def train(
             skip_batch=skip_batch, reason=reason, listener=table, announce=table.say,
         )  # fmt: skip
 
-    run(common, call, flags=_flags(("--trigger", "stream.trigger", trigger)), required=["source.path"], wait=True)
+    flags = _flags(("--trigger", "stream.trigger", trigger))
+    run(common, call, flags=flags, required=["source.path"], check=check_source, wait=True)
 
 
 @main.command()

@@ -168,7 +168,7 @@ class _Layers:
         self.where[place.path] = given.where
 
     def _refuse(self, given: Given, place: Place, what: str) -> None:
-        self.problems.append(Problem(given.key, given.where, _shown(_converted(given, place), place.path), what))
+        self.problems.append(Problem(given.key, given.where, shown(_converted(given, place), place.path), what))
 
     def settings(self) -> Settings | None:
         """The settings, or None and every problem of a value noted.
@@ -199,9 +199,9 @@ class _Layers:
             return path
         where = ", ".join(dict.fromkeys(self._origin(key) for key in keys))
         if keys == [path]:
-            given = _shown(detail["input"], path)
+            given = shown(detail["input"], path)
         else:
-            given = " and ".join(f"{name} = {_shown(self._current(key), key)}" for name, key in zip(names, keys, strict=True))
+            given = " and ".join(f"{name} = {shown(self._current(key), key)}" for name, key in zip(names, keys, strict=True))
         near = nearest_choice(Settings, path, detail["input"])
         self.problems.append(Problem(".".join(keys[0]), where, given, wanted(detail), near))
         return path
@@ -253,7 +253,8 @@ def _text_or_value(word: Word, place: Place) -> Any:
     return word.plain if keep else word.value
 
 
-def _shown(value: Any, path: tuple[str, ...]) -> str:
+def shown(value: Any, path: tuple[str, ...]) -> str:
+    """A value as a message may show it: as JSON, secrets redacted."""
     if is_secret(path):
         return REDACTED
     try:
