@@ -196,6 +196,7 @@ def test_a_bad_source_stops_the_stream_until_a_person_decides(site) -> None:
         with pytest.raises(BatchRefused) as refusal:
             site.train()
         assert refusal.value.facts["reason"] == "refused share"
+        assert "--skip-batch 1 " in str(refusal.value)
     kinds = [s.kind for s in site.snapshots()]
     assert (kinds.count("refused"), kinds.count("learn")) == (1, 1)
     digest = site.snapshots()[1].digest
@@ -204,6 +205,7 @@ def test_a_bad_source_stops_the_stream_until_a_person_decides(site) -> None:
     (site.source / "zgood.json").write_text(json.dumps(good) + "\n")
     reports = site.train(skip_batch=refusal.value.batch_id, reason="the shop sent garbage")
     assert [(report.kind, report.accepted) for report in reports] == [("skip", 0), ("learn", 1)]
+    assert [report.so_far["read"] for report in reports] == [160, 161]  # a batch refused and then passed by counts once
     assert [row["reason"] for row in site.sql("select reason from decisions where kind = 'skip'")] == ["the shop sent garbage"]
     assert site.digest() != digest
     [told] = site.sql("select count(*) as rows from quarantine")
