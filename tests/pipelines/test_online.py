@@ -170,3 +170,6 @@ def test_status_speaks(site) -> None:
     assert found["health"] in ("ok", "idle")
     assert found["totals"]["read"] == 400
     assert found["last_batch"]["stages"]
+    [written] = site.source.glob("*.json")
+    [last] = [s for s in site.snapshots() if s.kind == "learn"]
+    assert found["lag_seconds"] == pytest.approx(last.committed_at / 1e6 - written.stat().st_mtime, abs=0.1)
