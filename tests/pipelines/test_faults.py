@@ -12,7 +12,7 @@ from sites import Site
 
 from freshet import failpoint
 from freshet.demo.dirt import Dirt
-from freshet.errors import AlreadyRunning, BatchRefused, CheckpointRefused, SettingsError, SourceChanged
+from freshet.errors import AlreadyRunning, BatchRefused, CheckpointRefused, SettingsError, SourceChanged, SourceRefused
 from freshet.failpoint import Injected
 from freshet.pipelines import passing
 from freshet.pipelines.assembly import new_learner
@@ -187,6 +187,14 @@ def test_a_source_file_that_changed_before_its_batch_was_committed_is_refused(si
             site.train()
         assert last.name in str(refusal.value)
     assert (site.digest(), totals(site.snapshots())) == before
+
+
+@pytest.mark.parametrize("form", ["json", "delta"])
+def test_a_source_that_is_not_there_leaves_no_model_behind(site, form: str) -> None:
+    with pytest.raises(SourceRefused) as refusal:
+        site.train(f"source.format={form}")
+    assert str(site.source) in str(refusal.value)
+    assert not (site.folder / "model").exists()
 
 
 def test_a_bad_source_stops_the_stream_until_a_person_decides(site) -> None:
