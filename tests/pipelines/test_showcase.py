@@ -1,10 +1,6 @@
-"""What the demo says, without Spark: where tastes change, what is written, and how its queries are pasted."""
+"""What the demo says, without Spark: where tastes change and what is written."""
 
 from __future__ import annotations
-
-import shlex
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -35,25 +31,3 @@ def test_what_is_written_is_what_is_missing() -> None:
     assert showcase.writing(1000, SETTINGS) == "writing 1,000 events to freshet-demo/events, 2,000 a second"
     assert showcase.writing(300, SETTINGS).startswith("writing the 300 events of 1,000 that are missing")
     assert showcase.writing(0, SETTINGS) == "all 1,000 events are in freshet-demo/events already"
-
-
-@pytest.mark.parametrize("text", [*showcase.QUERIES, "select 'a'", 'say "so"', "costs $5", "`x`", "a\\b", "wow!"])
-def test_a_pasted_query_is_one_word(text: str) -> None:
-    assert shlex.split(showcase.quoted(text)) == [text]
-    if text in showcase.QUERIES:
-        assert showcase.quoted(text) == f'"{text}"'
-
-
-def test_the_program_is_named_so_that_a_shell_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / ".venv" / "bin"
-    folder.mkdir(parents=True)
-    monkeypatch.setattr(showcase, "sys", SimpleNamespace(executable=str(folder / "python")))
-    monkeypatch.setenv("PATH", "/nowhere")
-    assert showcase.program() == "freshet"  # no script at all: no path would be right
-    script = folder / "freshet"
-    script.touch(mode=0o755)
-    assert showcase.program() == str(script)
-    monkeypatch.chdir(tmp_path)
-    assert showcase.program() == ".venv/bin/freshet"
-    monkeypatch.setenv("PATH", str(folder))
-    assert showcase.program() == "freshet"

@@ -10,6 +10,7 @@ import click
 
 from freshet import __version__
 from freshet.cli.running import Common, run, with_common
+from freshet.program import program
 from freshet.settings import Flag, check_source, default_text, lines
 
 
@@ -262,6 +263,11 @@ def config_default() -> None:
       freshet config default > shop.yaml
     """
     click.echo(default_text(), nl=False)
+
+
+if program() != "freshet":  # the examples of --help are there to be pasted
+    for _command in (main, *main.commands.values(), *config.commands.values()):
+        _command.epilog = f"PATH has no freshet here: type {program()}, or activate its environment first."
 
 
 def _flags(*options: tuple[str, str, str | None]) -> Sequence[Flag]:

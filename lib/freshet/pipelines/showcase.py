@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +22,7 @@ from freshet.pipelines.opening import open_reading
 from freshet.pipelines.query import sql
 from freshet.pipelines.recommend import recommend_users
 from freshet.pipelines.totals import totals
+from freshet.program import program, quoted
 from freshet.report import BatchReport
 from freshet.schema import ITEMS
 from freshet.settings import Settings
@@ -225,19 +224,6 @@ def show(spark: SparkSession, settings: Settings, listener: Watcher) -> None:
     for query in QUERIES:
         listener.say(f"\n{program()} sql --set store.root={shlex.quote(settings.store.root)} {quoted(query)}")
         listener.show(sql(spark, settings, query))
-
-
-def program() -> str:
-    """How `freshet` is called from here: by its name where PATH has it, else by the path of this environment's script."""
-    script = Path(sys.executable).with_name("freshet")
-    if shutil.which("freshet") or not script.exists():
-        return "freshet"
-    return shlex.quote(str(script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script))
-
-
-def quoted(text: str) -> str:
-    """Text as one word of a shell, in double quotes where these leave it as it is: SQL has single ones of its own."""
-    return shlex.quote(text) if set(text) & set('"$`\\!') else f'"{text}"'
 
 
 def titles(items: list[dict[str, Any]]) -> str:
