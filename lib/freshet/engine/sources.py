@@ -211,7 +211,7 @@ def _delta(spark: SparkSession, source: Source, paths: Sequence[str] | None) -> 
     if source.order == "file":
         what = "A Delta table keeps no order of its rows, so `order: file` cannot be had from one."
         raise SourceRefused(what, remedy="Map source.columns.event_at.", path=source.path, wanted="time", found="file")
-    whole = _first_schema(spark, source, paths, "delta", {}, "is it a Delta table?")
+    whole = _first_schema(spark, source, paths, "delta", {}, "a folder without _delta_log is no Delta table")
     return _typed(spark, source, paths, whole, "delta")
 
 
