@@ -68,7 +68,7 @@ def invoke(*args: str, env: dict[str, str] | None = None) -> Result:
     return CliRunner(env=env).invoke(main, args)
 
 
-SOURCE = ("--set", "source.path=events")
+SOURCE = ("--set", f"source.path={ROOT / 'tests'}")
 
 
 @pytest.mark.parametrize(
@@ -127,6 +127,29 @@ def test_all_refusals_at_once_and_nothing_starts(called: dict[str, Any]) -> None
     for key in ("source.path", "model.factors", "modl.seed", "guard.x"):
         assert key in result.output
     assert "name" not in called
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "parquet", "delta"])
+def test_a_source_that_is_not_there_is_refused_before_anything_starts(
+    called: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("HADOOP_CONF_DIR", "YARN_CONF_DIR", "SPARK_CONF_DIR", "PYSPARK_GATEWAY_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for path in ("gone", f"{tmp_path}/gone", f"file:{tmp_path}/gone", f"file://{tmp_path}/gone"):
+        result = invoke("train", "--set", f"source.path={path}", "--set", f"source.format={form}")
+        assert result.exit_code == 2
+        assert f'--set source.path: got "{path}", and nothing is there' in result.output
+    assert "name" not in called
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_source_that_only_spark_can_find_is_left_to_it(called: dict[str, Any]) -> None:
+    for path in ("s3a://bucket/events", "hdfs://name/events", "/nowhere/*/events"):
+        assert invoke("train", "--set", f"source.path={path}").exit_code == 0
+    for elsewhere in ("spark.master=yarn", "spark.conf.spark.hadoop.fs.defaultFS=hdfs://name"):
+        assert invoke("train", "--set", "source.path=/nowhere/events", "--set", elsewhere).exit_code == 0
+    assert invoke("train", "--set", "source.path=/nowhere/events", env={"HADOOP_CONF_DIR": "/etc/hadoop"}).exit_code == 0
 
 
 @pytest.mark.parametrize(

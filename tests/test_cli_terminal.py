@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
 
 from freshet.report import BatchReport, Metric
-from freshet.terminal import COLUMNS, ProgressTable, Sums, lag_text, print_result
+from freshet.terminal import COLUMNS, LEGEND, ProgressTable, Sums, lag_text, print_result
+
+WIDTH = sum(width for _, width in COLUMNS) + len(COLUMNS) - 1
 
 
 def report(number: int, metrics: tuple[Metric, ...] = (), note: str = "", refused: int = 1) -> BatchReport:
@@ -27,7 +30,7 @@ def printed(reports: list[BatchReport]) -> list[str]:
 
 
 def lines(text: list[str]) -> list[str]:
-    return [line for line in text if line.split()[0].isdigit()]
+    return [line for line in text if line[:7].strip().isdigit()]
 
 
 def metric(name: str, total: float, scoring: str = "served", learner: str = "bpr", which: str = "all") -> Metric:
@@ -39,6 +42,30 @@ def test_lines_on_doubling_batches_and_on_notes() -> None:
     text = lines(printed([report(number, note=notes.get(number, "")) for number in range(1, 21)]))
     assert [int(line.split()[0]) for line in text] == [1, 2, 4, 5, 8, 11, 16]
     assert [line.split()[-1] for line in text if int(line.split()[0]) in notes] == ["drift", "refused"]
+
+
+def test_the_last_batch_has_a_line_before_what_is_said_after_it() -> None:
+    out = io.StringIO()
+    table = ProgressTable(out)
+    for number in range(1, 7):
+        table(report(number))
+    table.say("caught up")
+    table.say("and that was it")
+    assert [line.split()[0] for line in out.getvalue().splitlines()[len(LEGEND):]] == ["batch", "1", "2", "4", "6", "caught", "and"]
+
+
+def test_number_and_counts_go_on_over_restarts() -> None:
+    later = replace(report(41), so_far={"read": 42_000, "accepted": 41_900, "quarantined": 77})
+    assert lines(printed([later]))[0].split()[:3] == ["41", "42,000", "77"]
+
+
+def test_legend_and_header_once_and_measures_where_they_change() -> None:
+    first, later = (metric("logloss", 60.0, "sequential"),), (metric("logloss", 60.0), metric("recall@10", 5.0))
+    text = printed([report(1, first), report(2, later), report(4, later, note="drift"), report(5, note="x")])
+    assert tuple(text[:2]) == LEGEND and text[2].split()[0] == "batch"
+    assert sum(line.split()[0] == "batch" and "lag" in line for line in text[2:]) == 1
+    notes = [line[WIDTH:].strip() for line in lines(text)]
+    assert notes == ["loss is logloss (sequential)", "loss is logloss, ranking is recall@10", "drift", "x"]
 
 
 def test_cumulative_and_since_the_last_line() -> None:
@@ -58,18 +85,16 @@ def test_columns_are_chosen_by_kind() -> None:
         metric("logloss", 60.0, "sequential"), metric("recall@10", 20.0), metric("ndcg@10", 10.0),
         metric("recall@10", 8.0, learner="popularity"), metric("recall@10", 90.0, which="new_user"),
     )  # fmt: skip
-    text = printed([report(1, chosen)])
-    assert "logloss (seq.)" in text[0]
-    assert "recall@10" in text[0]
-    assert lines(text)[0].split()[6:9] == ["0.6000/0.6000", "0.2000/0.2000", "0.0800/0.0800"]
+    [line] = lines(printed([report(1, chosen)]))
+    assert line.split()[6:9] == ["0.6000/0.6000", "0.2000/0.2000", "0.0800/0.0800"]
+    assert "loss is logloss (sequential), ranking is recall@10" in line
     served = (metric("rmse", 100.0, "sequential", "mf"), metric("rmse", 81.0, "served", "mf"))
     assert "0.9000/0.9000" in lines(printed([report(1, served)]))[0]
 
 
 def test_widths_are_fixed_and_a_pipe_gets_no_colours() -> None:
     text = printed([report(number, (metric("recall@10", 5.0),), note="n" * (number == 3)) for number in range(1, 9)])
-    width = sum(width for _, width in COLUMNS) + len(COLUMNS) - 1
-    assert {len(line.partition("  n")[0].rstrip()) for line in text} == {width}
+    assert {len(line.partition("  ranking is")[0].partition("  n")[0].rstrip()) for line in text[len(LEGEND):]} == {WIDTH}
     assert "\x1b" not in "".join(text)
 
 
@@ -101,6 +126,14 @@ def test_sums_are_associative() -> None:
 )
 def test_lag(seconds: float, text: str) -> None:
     assert lag_text(seconds) == text
+
+
+def test_a_mapping_is_one_line_for_each_thing_it_says() -> None:
+    out = io.StringIO()
+    print_result({"health": "ok", "last": {"id": 3, "stages": {"plan": 0.5, "learn": 2.0}}, "folders": ["a/x", "a/y"]}, out)
+    assert [line.split() for line in out.getvalue().splitlines()] == [
+        ["health", "ok"], ["last.id", "3"], ["last.stages", "plan", "0.5,", "learn", "2"], ["folders", "a/x"], ["a/y"],
+    ]  # fmt: skip
 
 
 def test_tables_are_aligned() -> None:

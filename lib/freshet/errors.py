@@ -20,7 +20,7 @@ class FreshetError(Exception):
         self.facts = facts
         for name, value in facts.items():
             setattr(self, name, value)
-        super().__init__(f"{what} {remedy}".strip())
+        super().__init__(f"{what}{'' if remedy.startswith(chr(10)) else ' '}{remedy}".strip())
 
 
 class SettingsError(FreshetError):

@@ -32,7 +32,10 @@ class Metric:
 
 @dataclass(frozen=True)
 class BatchReport:
-    """One committed micro-batch. Counts add up: read = accepted + quarantined + duplicate + late."""
+    """One committed micro-batch. Counts add up: read = accepted + quarantined + duplicate + late.
+
+    `so_far` are the same counts since the model began, this micro-batch included.
+    """
 
     version: int
     kind: str
@@ -49,6 +52,7 @@ class BatchReport:
     metrics: Sequence[Metric] = ()
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
+    so_far: Mapping[str, int] = field(default_factory=dict)
 
 
 Listener = Callable[[BatchReport], None]

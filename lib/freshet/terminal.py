@@ -69,11 +69,18 @@ COLUMNS = (
 )  # fmt: skip
 
 
-class ProgressTable:
-    """Prints a line on micro-batches 1, 2, 4, 8, ... and on every one that has a note; a `report.Listener`.
+LEGEND = (
+    "loss, ranking, popular (what popularity reached on the same events): in this run/since the last line; lag: from arrival to",
+    "commit; counts: since the model began. A line for batches 1, 2, 4, 8 ... of this run, for each with a note and for the last.",
+)
 
-    Metrics are `cumulative/since the last line`. The loss is the first there is of LOSSES, the ranking of RANKINGS; the
-    column `popular` is what popularity reached in the same measure on the same events.
+
+class ProgressTable:
+    """Prints a line on the 1st, 2nd, 4th, 8th ... micro-batch and on every one that has a note; a `report.Listener`.
+
+    What is said after that goes below a line for the last micro-batch. Metrics are `in this run/since the last line`. The
+    loss is the first there is of LOSSES, the ranking of RANKINGS, named in the note where they change; the column
+    `popular` is what popularity reached in the same measure on the same events.
     """
 
     def __init__(self, out: IO[str] | None = None) -> None:
@@ -82,61 +89,72 @@ class ProgressTable:
         self.total, self.since = Sums(), Sums()
         self.batches = 0
         self._next = 1
-        self._header: tuple[str, ...] = ()
+        self._measures: dict[str, str] | None = None
+        self._waiting: BatchReport | None = None
 
     def __call__(self, report: BatchReport) -> None:
         self.batches += 1
         self.total.add(report)
         self.since.add(report)
+        self._waiting = report
         if self.batches >= self._next or report.note:
-            self._line(report)
-            self.since = Sums()
+            self._flush()
             while self._next <= self.batches:
                 self._next *= 2
 
     def say(self, text: str) -> None:
-        """A line between the lines: what is being waited for, what happens next."""
+        """A line between the lines: what is being waited for, what happens next, how it ended."""
+        self._flush()
         self.console.print(Text(text, style="italic"))
 
     def show(self, rows: Any) -> None:
         """Rows between the lines."""
+        self._flush()
         _print(self.console, rows)
+
+    def _flush(self) -> None:
+        """The line of the last micro-batch, unless it was printed."""
+        if self._waiting is not None:
+            self._line(self._waiting)
+            self._waiting, self.since = None, Sums()
 
     def _line(self, report: BatchReport) -> None:
         loss, ranking = self.total.find(LOSSES, False), self.total.find(RANKINGS, False)
         popular = self.total.find(RANKINGS if ranking else LOSSES, True)
-        self._head(loss, ranking, popular)
+        measures = self._head({"loss": loss, "ranking": ranking})
         speed = self.since.read / self.since.seconds if self.since.seconds > 0 else 0.0
+        read = report.so_far.get("read", self.total.read)
+        refused = report.so_far.get("quarantined", self.total.refused)
         cells = (
-            str(self.batches), f"{self.total.read:,}", f"{self.total.refused:,}", f"{speed:,.0f}",
+            str(report.batch_id), f"{read:,}", f"{refused:,}", f"{speed:,.0f}",
             lag_text(report.lag_seconds), self._pair(loss), self._pair(ranking), self._pair(popular),
             f"{report.users:,}", f"{report.items:,}",
         )  # fmt: skip
         line = Text(" ".join(f"{cell:>{width}}" for cell, (_, width) in zip(cells, COLUMNS, strict=True)))
-        if report.note:
-            line.append(f"  {report.note}", style="yellow")
+        note = "; ".join(filter(None, (report.note, measures)))
+        if note:
+            line.append(f"  {note}", style="yellow")
         self.console.print(line)
 
-    def _head(self, *keys: _Key | None) -> None:
-        names = tuple(_title(key) for key in keys)
-        if names == self._header:
-            return
-        self._header = names  # printed again when a measure appears that was not there before
-        titles = dict(zip(("loss", "ranking", "popular"), names, strict=True))
-        heads = [f"{titles.get(name) or name:>{width}}" for name, width in COLUMNS]
-        self.console.print(Text(" ".join(heads) + "  note", style="bold"))
+    def _head(self, keys: Mapping[str, _Key | None]) -> str:
+        """Legend and header before the first line; which measures the columns hold from here on, "" where it is known."""
+        if self._measures is None:
+            self._measures = {}
+            heads = [f"{name:>{width}}" for name, width in COLUMNS]
+            for text, style in (*((text, "italic") for text in LEGEND), (" ".join(heads) + "  note", "bold")):
+                self.console.print(Text(text, style=style))
+        names = {column: _title(key) for column, key in keys.items() if key is not None}
+        new = [f"{column} is {name}" for column, name in names.items() if self._measures.get(column) != name]
+        self._measures |= names
+        return ", ".join(new)
 
     def _pair(self, key: _Key | None) -> str:
         return f"{_number(self.total.mean(key))}/{_number(self.since.mean(key))}"
 
 
-def _title(key: _Key | None) -> str:
-    if key is None:
-        return ""
-    metric, scoring, learner = key
-    if learner == POPULARITY:
-        return f"popular {_kind(metric)}"
-    return metric if scoring == "served" else f"{metric} (seq.)"
+def _title(key: _Key) -> str:
+    metric, scoring, _ = key
+    return metric if scoring == "served" else f"{metric} (sequential)"
 
 
 def _number(value: float | None) -> str:
@@ -169,7 +187,7 @@ def _print(console: Console, result: Any) -> None:
         _print_rows(console, list(result.columns), result.to_dict("records"))
     elif isinstance(result, Mapping):
         for name, value in _pairs(result):
-            console.print(Text(f"{name:<28} {value}"))
+            console.print(Text(f"{name:<24} {value}"))
     elif isinstance(result, list) and all(isinstance(row, Mapping) for row in result):
         _print_rows(console, list(result[0]) if result else [], result)
     else:
@@ -198,8 +216,12 @@ def _cell(value: Any) -> str:
 def _pairs(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     pairs: list[tuple[str, str]] = []
     for name, value in mapping.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and len(value) > 1 and all(isinstance(inner, int | float) for inner in value.values()):
+            pairs.append((f"{prefix}{name}", ", ".join(f"{inner} {_cell(number)}" for inner, number in value.items())))
+        elif isinstance(value, Mapping):
             pairs += _pairs(value, f"{prefix}{name}.")
+        elif isinstance(value, list | tuple):
+            pairs += [("" if place else f"{prefix}{name}", _cell(item)) for place, item in enumerate(value or ["none"])]
         else:
             pairs.append((f"{prefix}{name}", _cell(value)))
     return pairs

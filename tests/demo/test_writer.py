@@ -146,7 +146,10 @@ def test_resume_leaves_what_is_there_and_counts_it(tmp_path):
     whole = generate_all(WORLD, tmp_path / "whole", 900, per_file=100, dirt=DIRTY)
     generate_all(WORLD, tmp_path / "part", 400, per_file=100, dirt=DIRTY)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "part").iterdir()}
+    generator = Generator(WORLD, tmp_path / "part", 950, per_file=100, dirt=DIRTY, resume=True)
+    assert generator.left() == 550
     resumed = Generator(WORLD, tmp_path / "part", 900, per_file=100, dirt=DIRTY, resume=True).run()
+    assert generator.left() == 50
     assert resumed == whole
     assert contents(tmp_path / "part") == contents(tmp_path / "whole")
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())

@@ -12,7 +12,7 @@ from sites import Site
 
 from freshet import failpoint
 from freshet.demo.dirt import Dirt
-from freshet.errors import AlreadyRunning, BatchRefused, CheckpointRefused, SettingsError, SourceChanged
+from freshet.errors import AlreadyRunning, BatchRefused, CheckpointRefused, SettingsError, SourceChanged, SourceRefused
 from freshet.failpoint import Injected
 from freshet.pipelines import passing
 from freshet.pipelines.assembly import new_learner
@@ -189,6 +189,14 @@ def test_a_source_file_that_changed_before_its_batch_was_committed_is_refused(si
     assert (site.digest(), totals(site.snapshots())) == before
 
 
+@pytest.mark.parametrize("form", ["json", "delta"])
+def test_a_source_that_is_not_there_leaves_no_model_behind(site, form: str) -> None:
+    with pytest.raises(SourceRefused) as refusal:
+        site.train(f"source.format={form}")
+    assert str(site.source) in str(refusal.value)
+    assert not (site.folder / "model").exists()
+
+
 def test_a_bad_source_stops_the_stream_until_a_person_decides(site) -> None:
     site.write(60, 60)
     (site.source / "zbad.json").write_text("garbage\n" * 90 + '{"event_id": "x"}\n' * 10)
@@ -196,6 +204,7 @@ def test_a_bad_source_stops_the_stream_until_a_person_decides(site) -> None:
         with pytest.raises(BatchRefused) as refusal:
             site.train()
         assert refusal.value.facts["reason"] == "refused share"
+        assert "--skip-batch 1 " in str(refusal.value)
     kinds = [s.kind for s in site.snapshots()]
     assert (kinds.count("refused"), kinds.count("learn")) == (1, 1)
     digest = site.snapshots()[1].digest
@@ -204,6 +213,7 @@ def test_a_bad_source_stops_the_stream_until_a_person_decides(site) -> None:
     (site.source / "zgood.json").write_text(json.dumps(good) + "\n")
     reports = site.train(skip_batch=refusal.value.batch_id, reason="the shop sent garbage")
     assert [(report.kind, report.accepted) for report in reports] == [("skip", 0), ("learn", 1)]
+    assert [report.so_far["read"] for report in reports] == [160, 161]  # a batch refused and then passed by counts once
     assert [row["reason"] for row in site.sql("select reason from decisions where kind = 'skip'")] == ["the shop sent garbage"]
     assert site.digest() != digest
     [told] = site.sql("select count(*) as rows from quarantine")

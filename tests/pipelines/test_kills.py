@@ -63,6 +63,7 @@ def test_asked_to_stop_it_finishes_its_micro_batch_and_a_second_learner_is_refus
         asked.append((one, process))
     for one, process in asked:
         assert process.code() == 0, process.text()
+        assert f"stopped at version {one.snapshots()[-1].version}; start again to go on" in process.text()
         assert learned(one)[:2] == [0, 1] and len(learned(one)) < FILES
         with model_lock(one.settings().store.root, "test"):
             pass

@@ -19,13 +19,17 @@ def test_every_event_becomes_what_it_had_to_become(site) -> None:
     site.sets.append("clean.dedup_window=1 day")
     dirt = Dirt(**dict.fromkeys(OUTCOMES, 0.01), late_by_seconds=10 * 86400, late_from_file=1)
     written = site.write(2000, 500, dirt)
-    reports = site.train()
+    said: list[str] = []
+    reports = site.train(announce=said.append)
     counted = {name: sum(getattr(report, name) for report in reports) for name in ("read", "accepted", "quarantined", "duplicate", "late")}
     assert counted == {
         "read": written.lines, "accepted": written.accepted, "quarantined": written.quarantined,
         "duplicate": written.duplicate, "late": written.late,
     }
     assert counted["late"] > 0 < counted["duplicate"]
+    assert said[-1] == f"caught up at version {reports[-1].version}: {written.lines:,} read = {written.accepted:,} accepted + " \
+        f"{written.quarantined:,} quarantined + {written.duplicate:,} duplicate + {written.late:,} late"
+    assert reports[-1].so_far == counted
     for report in reports:
         assert report.read == report.accepted + report.quarantined + report.duplicate + report.late
     [events] = site.sql("select count(*) as n, count(distinct event_id) as ids from events")
@@ -166,7 +170,13 @@ def test_batch_lists_equal_the_ones_asked_for(site) -> None:
 def test_status_speaks(site) -> None:
     site.write(400, 400)
     site.train()
+    said: list[str] = []
+    assert site.train(announce=said.append) == []
+    assert said[-1] == f"nothing new; still at version {site.snapshots()[-1].version}"
     found = status(site.spark, site.settings())
     assert found["health"] in ("ok", "idle")
     assert found["totals"]["read"] == 400
     assert found["last_batch"]["stages"]
+    [written] = site.source.glob("*.json")
+    [last] = [s for s in site.snapshots() if s.kind == "learn"]
+    assert found["lag_seconds"] == pytest.approx(last.committed_at / 1e6 - written.stat().st_mtime, abs=0.1)

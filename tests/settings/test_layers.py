@@ -112,8 +112,7 @@ source:
 stream: 4
 """)  # fmt: skip
     env = {"FRESHET_GUARD__MAX_CAPPED_SHARE": "7", "FRESHET_MODEL_FACTORS": "3", "FRESHET_DEBUG": "1"}
-    missing = str(tmp_path / "none.yaml")
-    found = problems([path, missing], env, ["metrics.k", "demo.dirt=1e999"], required=["source.path"])
+    found = problems([path], env, ["metrics.k", "demo.dirt=1e999"], required=["source.path"])
     expected = {
         "model.factor": (f"{path}:2", "model.factors"), "model.shards": (f"{path}:3", ""),
         "model.name": (f"{path}:4", "bpr"), "model.optimizer.decay": (f"{path}:5", ""),
@@ -128,9 +127,42 @@ stream: 4
     assert not Path("canary").exists()
 
 
-def test_problem_says_where_got_and_wanted() -> None:
+def test_a_file_that_cannot_be_read_has_no_problems_that_follow_from_it(tmp_path: Path) -> None:
+    for unread in (str(tmp_path / "none.yaml"), write(tmp_path, "source: [1: 2\n")):
+        found = problems([unread], {}, ["model.factors=0"], required=["source.path"])
+        assert set(found) == {"", "model.factors"}  # all others are still told
+    assert "source.path" in problems([write(tmp_path, "model: {seed: 2}\n")], required=["source.path"])
+
+
+def test_problem_says_where_got_and_wanted(tmp_path: Path) -> None:
     text = str(problems(sets=["model.factors=0"])["model.factors"])
     assert text == "--set model.factors: got 0, wanted at least 1"
+    assert str(problems(sets=["model.name=MF"])["model.name"]).endswith('got "MF", wanted one of \'bpr\' or \'mf\' (did you mean mf?)')
+    twice = problems([write(tmp_path, "model:\n  seed: 1\n  seed: 2\n", "twice.yaml")])["model.seed"]
+    assert f"got the key a second time (first at {tmp_path / 'twice.yaml'}:2), wanted each key once" in str(twice)
+    both = str(problems(sets=["clean.value_min=5", "clean.value_max=1"])["clean.value_min"])
+    assert both.endswith("clean.value_min: got value_min = 5 and value_max = 1, wanted value_min below value_max")
+
+
+def test_the_message_has_no_trailing_blanks() -> None:
+    with pytest.raises(SettingsError) as refused:
+        load(sets=["model.factors=0"])
+    assert all(line == line.rstrip() for line in str(refused.value).splitlines())
+
+
+def test_variables_that_are_no_settings() -> None:
+    process = {"FRESHET_DEBUG": "1", "FRESHET_FAILPOINTS": "", "FRESHET_SERVICE_HOST": "10.0.0.1", "FRESHET_PORT_80_TCP": "x"}
+    assert load([], process)[0] == Settings()
+    found = problems([], {"FRESHET_FOO": "1", "FRESHET_MODEL__FACTOR": "1", "FRESHET_DEBUGGING": "1"})
+    assert {problem.where: problem.nearest for problem in found.values()} == {
+        "FRESHET_FOO": "", "FRESHET_MODEL__FACTOR": "model.factors", "FRESHET_DEBUGGING": "",
+    }  # fmt: skip
+
+
+def test_an_empty_variable_is_what_an_empty_flag_is() -> None:
+    [variable], [flag] = problems([], {"FRESHET_STORE__ROOT": ""}).values(), problems(sets=["store.root="]).values()
+    assert (variable.given, variable.wanted) == (flag.given, flag.wanted) == ("null", "text")
+    assert load([], {"FRESHET_STORE__CHECKPOINT": ""})[0].store.checkpoint is None
 
 
 @pytest.mark.parametrize(

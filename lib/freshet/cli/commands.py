@@ -10,7 +10,8 @@ import click
 
 from freshet import __version__
 from freshet.cli.running import Common, run, with_common
-from freshet.settings import Flag, default_text, lines
+from freshet.program import program
+from freshet.settings import Flag, check_source, default_text, lines
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -92,7 +93,8 @@ def train(
             skip_batch=skip_batch, reason=reason, listener=table, announce=table.say,
         )  # fmt: skip
 
-    run(common, call, flags=_flags(("--trigger", "stream.trigger", trigger)), required=["source.path"], wait=True)
+    flags = _flags(("--trigger", "stream.trigger", trigger))
+    run(common, call, flags=flags, required=["source.path"], check=check_source, wait=True)
 
 
 @main.command()
@@ -261,6 +263,11 @@ def config_default() -> None:
       freshet config default > shop.yaml
     """
     click.echo(default_text(), nl=False)
+
+
+if program() != "freshet":  # the examples of --help are there to be pasted
+    for _command in (main, *main.commands.values(), *config.commands.values()):
+        _command.epilog = f"PATH has no freshet here: type {program()}, or activate its environment first."
 
 
 def _flags(*options: tuple[str, str, str | None]) -> Sequence[Flag]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -58,15 +58,18 @@ def run(
     *,
     flags: Sequence[Flag] = (),
     required: Sequence[str] = (),
+    check: Callable[[Settings, Origins, Mapping[str, str]], None] | None = None,
     show: Callable[[Any], None] | None = None,
     wait: bool = False,
 ) -> None:
     """Settings -> Java -> Spark session -> `call` -> `show` what it returns; ends the process with an exit code.
 
-    An int that `call` returns is the exit code; anything else is shown and the exit code is 0. `wait` says to a person
-    who watches what is being waited for.
+    `check` may refuse settings in the light of the environment. An int that `call` returns is the exit code; anything
+    else is shown and the exit code is 0. `wait` says to a person who watches what is being waited for.
     """
-    settings, _ = common.settings(flags, required)
+    settings, origins = common.settings(flags, required)
+    if check is not None:
+        check(settings, origins, os.environ)
     if wait:
         click.echo("Starting Spark.", err=True)
     spark = _session(settings)

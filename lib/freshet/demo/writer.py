@@ -71,6 +71,14 @@ class Generator:
         self._error: BaseException | None = None
         self._modified = 0  # of the newest file, in ms
 
+    def left(self) -> int:
+        """How many of the events have yet to be written, those in files that are there already not counted."""
+        firsts = enumerate(range(0, self.events, self.per_file))
+        return sum(min(self.per_file, self.events - first) for number, first in firsts if not self._file(number).exists())
+
+    def _file(self, number: int) -> Path:
+        return self.folder / f"events-{number:06d}.{self.format}"
+
     def start(self) -> Generator:
         """Begin to write in the background."""
         self._thread.start()
@@ -98,7 +106,7 @@ class Generator:
             if later is not None:
                 dirty["duplicate_later"] = later
             later = chosen
-            path = self.folder / f"events-{number:06d}.{self.format}"
+            path = self._file(number)
             if not (self.resume and path.exists()):
                 if self._wait(begun, first + clean.num_rows):
                     break

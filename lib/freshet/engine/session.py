@@ -20,6 +20,7 @@ from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import SparkSession
 
 from freshet.engine import jars
+from freshet.engine.banner import without_banner
 from freshet.engine.jars import DELTA_JAR
 from freshet.errors import EngineRefused
 
@@ -113,7 +114,8 @@ def build(settings: SparkSettings) -> SparkSession:
     if "PYSPARK_GATEWAY_PORT" in os.environ:
         _into_running_jvm(configuration(settings).get("spark.jars", ""))
     try:
-        spark = builder.getOrCreate()
+        with without_banner():
+            spark = builder.getOrCreate()
     except PySparkRuntimeError as error:
         if error.getCondition() != "JAVA_GATEWAY_EXITED":
             raise

@@ -79,14 +79,23 @@ class Source(Protocol):
 
 Option = bool | int | str
 
+_NOT_THERE = ("PATH_NOT_FOUND", "DELTA_PATH_DOES_NOT_EXIST", "DELTA_TABLE_NOT_FOUND")
+
 # Reads the data of one format: (spark, source, paths; None means the stream of source.path) -> a frame with the columns
 # of the source, `_raw`, `_unreadable`, `_file_key`, `_mtime` and `_block`.
 _Read = Callable[[SparkSession, Source, Sequence[str] | None], DataFrame]
 
 
 def stream(spark: SparkSession, source: Source) -> DataFrame:
-    """The streaming frame of RECORD columns. Raises SourceRefused when the source cannot be what the settings say."""
-    return _records(_reader(source)(spark, source, None), source)
+    """The streaming frame of RECORD columns. Raises SourceRefused when the source is not there, or cannot be what the
+    settings say; nothing is read yet."""
+    try:
+        return _records(_reader(source)(spark, source, None), source)
+    except AnalysisException as error:
+        if error.getCondition() not in _NOT_THERE:
+            raise
+        what, remedy = f"There is nothing at source.path = {source.path}.", "Name a folder that is there: --set source.path=..."
+        raise SourceRefused(what, remedy=remedy, path=source.path, wanted=source.format, found="nothing") from error
 
 
 def files(spark: SparkSession, source: Source, paths: Sequence[str]) -> DataFrame:
@@ -202,7 +211,7 @@ def _delta(spark: SparkSession, source: Source, paths: Sequence[str] | None) -> 
     if source.order == "file":
         what = "A Delta table keeps no order of its rows, so `order: file` cannot be had from one."
         raise SourceRefused(what, remedy="Map source.columns.event_at.", path=source.path, wanted="time", found="file")
-    whole = _first_schema(spark, source, paths, "delta", {}, "is it a Delta table?")
+    whole = _first_schema(spark, source, paths, "delta", {}, "a folder without _delta_log is no Delta table")
     return _typed(spark, source, paths, whole, "delta")
 
 

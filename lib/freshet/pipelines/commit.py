@@ -55,7 +55,8 @@ class BatchCommitter:
         self._skipped: dict[int, str] = {}
         self._checkpoint_id: str | None = None
         self._requests = Requests(opened.tables, opened.writer, opened.settings, LOOK_EVERY)
-        self.read = totals(opened.history.live())["read"]
+        self.so_far = totals(opened.history.live())
+        self.in_this_run = dict.fromkeys(_COUNTS, 0)
 
     def skip(self, batch_id: int, reason: str) -> None:
         """Pass by a batch that cannot be learned: it is committed as kind `skip`, with the reason and a decision row."""
@@ -81,7 +82,7 @@ class BatchCommitter:
         except BatchRefused as refusal:
             self._refused(attempt, refusal, done)
         else:
-            self._commit(attempt, prepared)
+            self._commit(attempt, prepared, done)
         self._requests.serve()
         failpoint("before_spark_commit", batch_id)
 
@@ -117,7 +118,7 @@ class BatchCommitter:
             reason="changed", batch_id=batch_id, version=done.version,
         )
 
-    def _commit(self, attempt: Attempted, prepared: Prepared) -> None:
+    def _commit(self, attempt: Attempted, prepared: Prepared, done: Snapshot | None) -> None:
         opened, head, learned = self._opened, self._opened.head, prepared.learned
         rows = head.rows_after({name: rows for name, (rows, _) in learned.changes.items()})
         fields = self._fields(attempt, prepared.admitted.counts, prepared.reasons, prepared.admitted.clock)
@@ -127,7 +128,7 @@ class BatchCommitter:
         with attempt.watch("apply"):
             head.apply(learned.changes, learned.digest)
             remember(head, prepared.columns, prepared.admitted, dedup_window(opened.settings))
-        self._report(attempt, snapshot, learned.metrics)
+        self._report(attempt, snapshot, done, learned.metrics)
 
     def _refused(self, attempt: Attempted, refusal: BatchRefused, done: Snapshot | None) -> None:
         """Commit the refusal once; then stop the stream, or go on where the settings say so."""
@@ -135,8 +136,8 @@ class BatchCommitter:
             self._pass_by(attempt, REFUSED, refusal.what)
         share = refusal.facts.get("reason") == "refused share"
         if not (share and self._opened.settings.clean.on_refused == "continue"):
-            refusal.batch_id = attempt.batch_id  # type: ignore[attr-defined]
-            raise refusal
+            remedy = f"{refusal.remedy} To pass by this batch: `freshet train --skip-batch {attempt.batch_id} --reason ...`."
+            raise BatchRefused(refusal.what, remedy=remedy, **{**refusal.facts, "batch_id": attempt.batch_id}) from refusal
 
     def _pass_by(self, attempt: Attempted, kind: str, reason: str, refused: Snapshot | None = None) -> None:
         """Commit a batch that is not learned: same digest; what could have been learned is in quarantine too, once,
@@ -154,7 +155,7 @@ class BatchCommitter:
         if kind == SKIP:
             parts[DECISIONS.name] = decision_row("skip", None, reason, {"batch_id": attempt.batch_id})
         snapshot = opened.writer.commit(opened.writer.begin(), parts, fields)
-        self._report(attempt, snapshot, (), note=f"{kind}: {reason}")
+        self._report(attempt, snapshot, refused, (), note=f"{kind}: {reason}")
 
     def _fields(self, attempt: Attempted, counts: dict[str, int], reasons: dict[str, int], clock: int) -> dict[str, object]:
         return {
@@ -165,8 +166,14 @@ class BatchCommitter:
             "stage_seconds": attempt.watch.seconds,
         }
 
-    def _report(self, attempt: Attempted, snapshot: Snapshot, metrics: tuple[Metric, ...], note: str = "") -> None:
-        self.read += snapshot.read_count
+    def _report(
+        self, attempt: Attempted, snapshot: Snapshot, before: Snapshot | None, metrics: tuple[Metric, ...], note: str = ""
+    ) -> None:
+        """Count and tell; `before` is the row that told of the same micro-batch when it was refused."""
+        for name in _COUNTS:
+            count = getattr(snapshot, f"{name}_count")
+            self.in_this_run[name] += count
+            self.so_far[name] += count - (getattr(before, f"{name}_count") if before else 0)
         if self._listener is None:
             return
         head = self._opened.head
@@ -174,4 +181,5 @@ class BatchCommitter:
             snapshot.version, snapshot.kind, attempt.batch_id, snapshot.read_count, snapshot.accepted_count,
             snapshot.quarantined_count, snapshot.duplicate_count, snapshot.late_count, attempt.watch.total(),
             attempt.lag(), len(head.ids[USER]), len(head.ids[ITEM]), metrics, dict(snapshot.stage_seconds or {}), note,
+            dict(self.so_far),
         ))

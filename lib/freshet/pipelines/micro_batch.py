@@ -86,8 +86,7 @@ def _check_share(admitted: Admitted, settings: Settings) -> None:
     if refused >= settings.clean.min_refused_events and refused > settings.clean.max_refused_share * read:
         raise BatchRefused(
             f"{refused} of {read} events were refused, more than clean.max_refused_share = {settings.clean.max_refused_share:g}.",
-            remedy="Look at the reasons in the quarantine table; mend the source or the mapping and start again, or pass "
-            "the batch with `freshet train --skip-batch N --reason ...`.",
+            remedy="Look at the reasons in the quarantine table; mend the source or the mapping and start again.",
             reason="refused share", counts=admitted.counts,
         )
 

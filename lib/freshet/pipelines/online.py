@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 
@@ -19,7 +19,8 @@ from freshet.pipelines.commit import BatchCommitter
 from freshet.pipelines.starting import Opened, open_learner
 from freshet.pipelines.warming import warm
 from freshet.report import Listener
-from freshet.settings import Settings
+from freshet.schema import ACCEPTED, DUPLICATE, LATE, QUARANTINED
+from freshet.settings import Settings, SourceSettings
 
 POLL_SECONDS = 0.2
 WAITING = "waiting for events"
@@ -37,11 +38,12 @@ def train(
     """Learn from the source until it is caught up (`available_now`) or until a signal; 0 when it ended as asked.
 
     SIGTERM and ctrl-C let the running micro-batch finish its commit, then stop. Raises AlreadyRunning,
-    CheckpointRefused, SourceChanged, BatchRefused, Fenced or StateDamaged, each naming the way out. `announce` is told
-    what is being waited for; `until` ends the stream between two micro-batches once it is true of the events read.
-    `from_here`: any checkpoint will do, and what the source holds now is passed by unread.
+    CheckpointRefused, SourceRefused, SourceChanged, BatchRefused, Fenced or StateDamaged, each naming the way out.
+    `announce` is told what is being waited for and how it ended; `until` ends the stream between two micro-batches once
+    it is true of the events read. `from_here`: any checkpoint will do, and what the source holds now is passed by unread.
     """
     say = announce or (lambda _: None)
+    records = stream(spark, settings.source)  # first: a source that is not there is refused before anything is written
     warm(settings)
     with open_learner(spark, settings, adopt_checkpoint, say, from_here) as opened:
         committer = BatchCommitter(opened, listener)
@@ -50,21 +52,45 @@ def train(
         if from_here:
             say("passing by what the source holds now")
             passing.begin(opened.writer, reason or "", settings.store.checkpoint_path)
-            if not Stream(opened, committer, True, None, pass_by=reason or "").run(lambda _: None):
-                return 0  # stopped on the way
+            rest = stream(spark, unhurried(settings.source))
+            if not Stream(opened, committer, rest, True, None, pass_by=reason or "").run(lambda _: None):
+                say(f"stopped at {_version(opened)}; start again with --from-here to go on")
+                return 0
             passing.end(opened.writer)
-        Stream(opened, committer, available_now, until).run(say)
+        learning = Stream(opened, committer, records, available_now, until)
+        if learning.run(say) or learning.asked:
+            say(ending(opened, committer.in_this_run, learning.asked))
     return 0
+
+
+def ending(opened: Opened, counts: Mapping[str, int], stopped: bool) -> str:
+    """How a run ended: what became of the events it read, at which version, and whether there was more to read."""
+    outcomes = " + ".join(f"{counts[name]:,} {name}" for name in (ACCEPTED, QUARANTINED, DUPLICATE, LATE))
+    became = f"{counts['read']:,} read = {outcomes}"
+    if stopped:
+        return f"stopped at {_version(opened)}; start again to go on ({became})"
+    return f"caught up at {_version(opened)}: {became}" if counts["read"] else f"nothing new; still at {_version(opened)}"
+
+
+def _version(opened: Opened) -> str:
+    newest = opened.history.newest()
+    return f"version {newest.version if newest is not None else '-'}"
+
+
+def unhurried(source: SourceSettings) -> SourceSettings:
+    """The source in as few micro-batches as it allows: for what nobody will learn."""
+    return source.model_copy(update={"max_files_per_trigger": None, "max_bytes_per_trigger": None})
 
 
 class Stream:
     """One streaming query over one opened model."""
 
     def __init__(
-        self, opened: Opened, committer: BatchCommitter, available_now: bool, until: Callable[[int], bool] | None,
-        pass_by: str | None = None,
+        self, opened: Opened, committer: BatchCommitter, records: DataFrame, available_now: bool,
+        until: Callable[[int], bool] | None, pass_by: str | None = None,
     ) -> None:
         self._opened = opened
+        self._records = records
         self._until = until
         self._committer = committer
         self._available_now = available_now
@@ -72,6 +98,12 @@ class Stream:
         self._stopping = threading.Event()
         self._busy = threading.Lock()
         self._failure: BaseException | None = None
+        self._enough = False
+
+    @property
+    def asked(self) -> bool:
+        """Whether a signal ended it."""
+        return self._stopping.is_set() and not self._enough
 
     def run(self, say: Callable[[str], None]) -> bool:
         """Start the query and wait for its end, a stop or a failure; whether it ended by itself."""
@@ -90,10 +122,7 @@ class Stream:
 
     def _start(self) -> StreamingQuery:
         opened, chosen = self._opened, self._opened.settings
-        source = chosen.source
-        if self._pass_by is not None:  # in as few micro-batches as the source allows: nobody will read them
-            source = source.model_copy(update={"max_files_per_trigger": None, "max_bytes_per_trigger": None})
-        cleaned = clean(stream(opened.spark, source), source, chosen.clean)
+        cleaned = clean(self._records, chosen.source, chosen.clean)
         writer = cleaned.writeStream.foreachBatch(self._learn).option("checkpointLocation", chosen.store.checkpoint_path)
         writer = writer.queryName(f"freshet-{opened.run}")
         if self._available_now:
@@ -120,7 +149,8 @@ class Stream:
 
     def _wait(self, query: StreamingQuery) -> None:
         while not query.awaitTermination(POLL_SECONDS):  # type: ignore[arg-type]  # Spark takes fractions
-            if self._until is not None and not self._busy.locked() and self._until(self._committer.read):
+            if self._until is not None and not self._busy.locked() and self._until(self._committer.so_far["read"]):
+                self._enough = not self._stopping.is_set()
                 self._stopping.set()
             if self._stopping.is_set():
                 # Only between two micro-batches: stop() interrupts what runs, and a commit must not be interrupted.

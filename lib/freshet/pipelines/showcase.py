@@ -22,6 +22,7 @@ from freshet.pipelines.opening import open_reading
 from freshet.pipelines.query import sql
 from freshet.pipelines.recommend import recommend_users
 from freshet.pipelines.totals import totals
+from freshet.program import program, quoted
 from freshet.report import BatchReport
 from freshet.schema import ITEMS
 from freshet.settings import Settings
@@ -65,9 +66,9 @@ def demo(spark: SparkSession, settings: Settings, *, quick: bool = False, listen
     world = world_of(chosen)
     Path(chosen.source.path or "").mkdir(parents=True, exist_ok=True)
     tables = Tables(spark, chosen.store.root)
-    listener.say(f"writing the titles of {chosen.demo.items:,} items")
     tables.create()
     if tables.read(ITEMS.name).isEmpty():
+        listener.say(f"writing the titles of {chosen.demo.items:,} items")
         tables.append(ITEMS.name, items_table(world))
     generator = _generator(chosen, world)
     follower = Follower(spark, chosen, generator, listener)
@@ -77,6 +78,8 @@ def demo(spark: SparkSession, settings: Settings, *, quick: bool = False, listen
         generator.stop()
     if not follower.done:
         return 0  # stopped by a signal: the next run goes on from here
+    if not follower.reported:
+        listener.say("nothing new: all of it was learned before")
     as_planted = check(spark, chosen, generator.manifest, listener)
     show(spark, chosen, listener)
     follower.click.tell(spark, chosen, listener)
@@ -121,22 +124,20 @@ class Follower:
     def __init__(self, spark: SparkSession, settings: Settings, generator: Generator, listener: Watcher) -> None:
         self._spark, self._settings, self._generator, self._listener = spark, settings, generator, listener
         self._drift = int(settings.demo.drift_at * settings.demo.events)
-        self._accepted = 0
         self.click = Click(settings)
-        self.done = False
+        self.done = self.reported = False
 
     def announce(self, text: str) -> None:
         """Pass on what is being waited for; events begin to flow when the stream waits for them."""
         self._listener.say(text)
         if text == WAITING:
-            demo = self._settings.demo
-            self._listener.say(
-                f"writing {demo.events:,} events to {self._settings.source.path}, {demo.events_per_second:,} a second")
+            self._listener.say(writing(self._generator.left(), self._settings))
             self._generator.start()
 
     def __call__(self, report: BatchReport) -> None:
-        before, self._accepted = self._accepted, self._accepted + report.accepted
-        if before < self._drift <= self._accepted and not report.note:
+        self.reported = True
+        learned = report.so_far["accepted"]  # by earlier runs too: tastes change at a point of the stream, not of this run
+        if learned - report.accepted < self._drift <= learned and not report.note:
             report = replace(report, note="tastes change here (planted)")
         self._listener(report)
 
@@ -154,6 +155,15 @@ class Follower:
         return True
 
 
+def writing(left: int, settings: Settings) -> str:
+    """What the generator is about to do when `left` events are not written yet."""
+    demo, folder = settings.demo, settings.source.path
+    if not left:
+        return f"all {demo.events:,} events are in {folder} already"
+    which = f"{left:,} events" if left == demo.events else f"the {left:,} events of {demo.events:,} that are missing"
+    return f"writing {which} to {folder}, {demo.events_per_second:,} a second"
+
+
 class Click:
     """One click on the first item of a user's list, and how long it took to change that list."""
 
@@ -162,16 +172,16 @@ class Click:
         self.made = self._path.exists()
         self._made_at: float | None = None
         self._seconds: float | None = None
-        self._user = self._title = ""
+        self._user = ""
+        self._before: list[dict[str, Any]] = []
 
     def make(self, spark: SparkSession, settings: Settings) -> None:
         """Write the event file: the most active user clicks what is first on the list."""
         self._user = str(sql(spark, settings, QUERY_USERS).column("user_id")[0])
-        first = recommend_users(spark, settings, [self._user], n=1)[self._user][0]
-        self._title = first["title"]
+        self._before = recommend_users(spark, settings, [self._user], n=SHOWN_USERS)[self._user]
         [last] = sql(spark, settings, "select max(event_at) as at from events").to_pylist()
         event = {
-            "event_id": "one-click", "user_id": self._user, "item_id": first["item_id"], "value": 5,
+            "event_id": "one-click", "user_id": self._user, "item_id": self._before[0]["item_id"], "value": 5,
             "event_type": settings.source.event_types[0], "event_at": last["at"].isoformat(),
         }
         hidden = self._path.with_name(f"_{self._path.name}")
@@ -185,13 +195,13 @@ class Click:
             self._seconds = time.monotonic() - self._made_at
 
     def tell(self, spark: SparkSession, settings: Settings, listener: Watcher) -> None:
-        """The list after the click."""
+        """The user's list before and after the click."""
         if self._seconds is None:
             return
-        items = recommend_users(spark, settings, [self._user], n=SHOWN_USERS)[self._user]
+        after = recommend_users(spark, settings, [self._user], n=SHOWN_USERS)[self._user]
         listener.say(
-            f"\none click: {self._user} took {self._title}; {self._seconds:.1f} s after the file landed a snapshot had "
-            f"it, and the list is now {titles(items)}")
+            f"\none click: {self._user} took {self._before[0]['title']}; {self._seconds:.1f} s after the file landed a snapshot "
+            f"had it\n  list before: {titles(self._before)}\n  list after:  {titles(after)}")
 
 
 def check(spark: SparkSession, settings: Settings, written: Manifest, listener: Watcher) -> bool:
@@ -206,13 +216,13 @@ def check(spark: SparkSession, settings: Settings, written: Manifest, listener: 
 
 
 def show(spark: SparkSession, settings: Settings, listener: Watcher) -> None:
-    """Five users' lists, one click that changes the next list, where the tables are, and three queries with answers."""
+    """Five users' lists, where the tables are, and three queries to paste with their answers."""
     users = sql(spark, settings, QUERY_USERS).column("user_id").to_pylist()
     for user, items in recommend_users(spark, settings, users, n=5).items():
         listener.say(f"{user}: {titles(items)}")
     listener.say(f"tables: {Path(settings.store.root).resolve()}")
     for query in QUERIES:
-        listener.say(f"\nfreshet sql --set store.root={shlex.quote(settings.store.root)} {shlex.quote(query)}")
+        listener.say(f"\n{program()} sql --set store.root={shlex.quote(settings.store.root)} {quoted(query)}")
         listener.show(sql(spark, settings, query))
 
 

@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from freshet.pipelines.assembly import MICROSECONDS
-from freshet.pipelines.opening import open_reading
+from freshet.pipelines.opening import Reading, open_reading
 from freshet.pipelines.totals import totals
+from freshet.schema import EVENTS
 from freshet.settings import Settings
 from freshet.store.snapshots import LEARN, REFUSED, Snapshot
 
@@ -27,7 +29,8 @@ def status(spark: SparkSession, settings: Settings) -> dict[str, Any]:
     word, why = health(commits, settings, now)
     return {
         "health": word, "reason": why, "version": newest.version, "branch": newest.branch, "kind": newest.kind,
-        "age_seconds": round(now - newest.committed_at / MICROSECONDS, 1), "digest": newest.digest,
+        "age_seconds": round(now - newest.committed_at / MICROSECONDS, 1),
+        "lag_seconds": lag(reading, last) if last else None, "digest": newest.digest,
         "event_clock": at(newest.event_clock), "rows": dict(newest.row_counts or {}),
         "last_batch": _batch(last) if last else None, "totals": totals(commits), "epoch": newest.epoch,
     }
@@ -44,6 +47,14 @@ def health(commits: list[Snapshot], settings: Settings, now: float) -> tuple[str
     if age > STALE_TRIGGERS * settings.stream.trigger + 60:
         return "idle", f"the last commit is {age / 60:.0f} minutes old: no learner runs, or no event arrives"
     return "ok", "the last micro-batch was learned and committed"
+
+
+def lag(reading: Reading, last: Snapshot) -> float | None:
+    """Seconds from the arrival of the newest event of a micro-batch to its commit, None where it accepted none."""
+    mine = (F.col("snapshot_version") == last.version) & (F.col("commit_id") == last.commit_id)
+    events = reading.tables.read(EVENTS.name).where(mine)
+    [newest] = reading.tables.collect(EVENTS.name, events.agg(F.unix_micros(F.max("arrived_at")).alias("at"))).to_pylist()
+    return None if newest["at"] is None else round((last.committed_at - newest["at"]) / MICROSECONDS, 1)
 
 
 def _batch(last: Snapshot) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from freshet.settings.learning import (
 )
 from freshet.settings.model import Settings
 from freshet.settings.problems import Problem
+from freshet.settings.reachable import check_source
 from freshet.settings.reading import CleanSettings, ColumnSettings, CsvSettings, SourceSettings
 from freshet.settings.running import DemoSettings, SparkSettings, StoreSettings, StreamSettings
 from freshet.settings.show import lines
@@ -21,6 +22,6 @@ from freshet.settings.show import lines
 __all__ = [
     "CleanSettings", "ColumnSettings", "CsvSettings", "DemoSettings", "Flag", "GuardSettings", "HistorySettings",
     "MetricsSettings", "ModelSettings", "OptimizerSettings", "Origins", "PopularitySettings", "Problem", "Settings",
-    "SourceSettings", "SparkSettings", "StoreSettings", "StreamSettings", "WindowSettings", "default_text", "lines",
-    "load",
+    "SourceSettings", "SparkSettings", "StoreSettings", "StreamSettings", "WindowSettings", "check_source", "default_text",
+    "lines", "load",
 ]

@@ -67,13 +67,17 @@ def read(text: str, place: Callable[[int], str], key: str = "") -> tuple[list[Gi
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        return [], [Problem(key, place(line), error.problem or "not readable", "a YAML document")]
+        return [], [_unreadable(key, place(line), ", ".join(filter(None, (error.context, error.problem))))]
     except yaml.YAMLError as error:
-        return [], [Problem(key, place(1), str(error).splitlines()[0], "a YAML document")]
+        return [], [_unreadable(key, place(1), str(error).splitlines()[0])]
     if node is None:
         return [], []
     reader = _Reader(place, problems)
     return list(reader.values(node, key)), problems
+
+
+def _unreadable(key: str, where: str, why: str) -> Problem:
+    return Problem(key, where, f"text that is not YAML ({why})", "a YAML document")
 
 
 def _compose(text: str) -> yaml.Node | None:
@@ -114,7 +118,7 @@ class _Reader:
                 continue
             name = f"{key}.{name_node.value}" if key else name_node.value
             if name in first:
-                self.problems.append(Problem(name, here, f"the key again (first at {first[name]})", "each key once"))
+                self.problems.append(Problem(name, here, f"the key a second time (first at {first[name]})", "each key once"))
                 continue
             first[name] = here
             yield from self.values(value_node, name)

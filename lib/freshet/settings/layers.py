@@ -6,6 +6,7 @@ Nothing is accepted piecemeal: every layer is read, every value checked, and all
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -23,6 +24,8 @@ from freshet.settings.wanted import wanted
 
 DEFAULTS = "default.yaml"
 PREFIX = "FRESHET_"
+# Variables of the process that are no settings; and what Kubernetes gives every pod beside a service named freshet.
+_NO_SETTING = re.compile(PREFIX + r"(DEBUG|FAILPOINTS|FAILPOINT_MARKS|SERVICE_(HOST|PORT)(_.*)?|PORT(_.*)?)")
 
 Origins = Mapping[str, str]
 """Dotted key -> where its value was given: file:line, the variable or the flag."""
@@ -46,18 +49,15 @@ def load(
     """
     problems: list[Problem] = []
     given: list[Given] = []
-    for values, wrong in (
-        _defaults(), *(_file(path) for path in configs), _environment(env or {}), _flags(sets, flags),
-    ):
+    files = [_file(path) for path in configs]
+    for values, wrong in (_defaults(), *files, _environment(env or {}), _flags(sets, flags)):
         given += values
         problems += wrong
     layers = _Layers(problems)
     for value in given:
         layers.put(value)
     settings = layers.settings()
-    if settings is not None:
-        problems += [_missing(key) for key in required if _value(settings, key) is None]
-    else:
+    if all(values or not wrong for values, wrong in files):  # what is missing may stand in a file that could not be read
         problems += [_missing(key) for key in required if layers.values.get(tuple(key.split("."))) is None]
     refuse(problems)
     assert settings is not None
@@ -88,13 +88,18 @@ def _environment(env: Mapping[str, str]) -> tuple[list[Given], list[Problem]]:
     for name in sorted(env):
         if not name.startswith(PREFIX):
             continue
-        words = name.removeprefix(PREFIX).split("__")
-        if len(words) == 1 and words[0].lower().split("_")[0] not in Settings.model_fields:
-            continue  # FRESHET_DEBUG and the like: not a setting, and not a slip of the pen
-        got, wrong = read(env[name], lambda _line, name=name: name, _lower(words))  # type: ignore[misc]
+        if _NO_SETTING.fullmatch(name):
+            continue
+        got, wrong = _text(env[name], name, _lower(name.removeprefix(PREFIX).split("__")))
         values += got
         problems += wrong
     return values, problems
+
+
+def _text(text: str, where: str, key: str) -> tuple[list[Given], list[Problem]]:
+    """The value of one variable or flag; an empty text is null, and not as if nothing had been said."""
+    got, wrong = read(text, lambda _line: where, key)
+    return got or ([] if wrong else [Given(key, Word(None, ""), where)]), wrong
 
 
 def _lower(words: Sequence[str]) -> str:
@@ -112,8 +117,8 @@ def _flags(sets: Sequence[str], flags: Sequence[Flag]) -> tuple[list[Given], lis
     entries = [(f"--set {text.partition('=')[0]}", *text.partition("=")[::2]) for text in sets if "=" in text]
     problems += [Problem("", f"--set {text}", "no =", "key=value") for text in sets if "=" not in text]
     for flag, key, text in (*entries, *flags):
-        got, wrong = read(text, lambda _line, flag=flag: flag, key.strip())  # type: ignore[misc]
-        values += got or ([] if wrong else [Given(key.strip(), Word(None, ""), flag)])
+        got, wrong = _text(text, flag, key.strip())
+        values += got
         problems += wrong
     return values, problems
 
@@ -163,7 +168,7 @@ class _Layers:
         self.where[place.path] = given.where
 
     def _refuse(self, given: Given, place: Place, what: str) -> None:
-        self.problems.append(Problem(given.key, given.where, _shown(_converted(given, place), place.path), what))
+        self.problems.append(Problem(given.key, given.where, shown(_converted(given, place), place.path), what))
 
     def settings(self) -> Settings | None:
         """The settings, or None and every problem of a value noted.
@@ -193,8 +198,10 @@ class _Layers:
         if any(_under(key, refused) for key in keys):  # compared with a default that nobody chose
             return path
         where = ", ".join(dict.fromkeys(self._origin(key) for key in keys))
-        values = [detail["input"]] if keys == [path] else [self._current(key) for key in keys]
-        given = "; ".join(_shown(value, key) for value, key in zip(values, keys, strict=True))
+        if keys == [path]:
+            given = shown(detail["input"], path)
+        else:
+            given = " and ".join(f"{name} = {shown(self._current(key), key)}" for name, key in zip(names, keys, strict=True))
         near = nearest_choice(Settings, path, detail["input"])
         self.problems.append(Problem(".".join(keys[0]), where, given, wanted(detail), near))
         return path
@@ -246,20 +253,14 @@ def _text_or_value(word: Word, place: Place) -> Any:
     return word.plain if keep else word.value
 
 
-def _shown(value: Any, path: tuple[str, ...]) -> str:
+def shown(value: Any, path: tuple[str, ...]) -> str:
+    """A value as a message may show it: as JSON, secrets redacted."""
     if is_secret(path):
         return REDACTED
     try:
         return json.dumps(redacted(value, path), ensure_ascii=False, default=str)
     except ValueError:
         return str(value)
-
-
-def _value(settings: Settings, key: str) -> Any:
-    value: Any = settings
-    for name in key.split("."):
-        value = getattr(value, name)
-    return value
 
 
 def _missing(key: str) -> Problem:

@@ -84,8 +84,9 @@ def nearest_choice(root: type[Section], path: tuple[str, ...], given: Any) -> st
     if place is None or not isinstance(given, str):
         return ""
     kinds = [kind for kind in _alternatives(place.kind) if get_origin(kind) is Literal]
-    near = get_close_matches(given, [str(choice) for kind in kinds for choice in get_args(kind)], n=1)
-    return near[0] if near else ""
+    choices = {str(choice).lower(): str(choice) for kind in kinds for choice in get_args(kind)}
+    near = get_close_matches(given.lower(), choices, n=1)
+    return choices[near[0]] if near else ""
 
 
 def _section(kind: Any) -> type[Section] | None:
