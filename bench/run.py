@@ -28,6 +28,7 @@ DOCUMENT = HERE.parent / "docs" / "benchmarks.md"
 BENCHMARKS: dict[str, tuple[str, str]] = {
     "small": ("speed_small", "Micro-batches of 1,000 events"),
     "catchup": ("speed_catchup", "Catching up with micro-batches of 200,000 events"),
+    "blend": ("speed_blend", "What the default model costs"),
     "kernels": ("kernels", "Kernels on one core"),
     "head": ("head", "Cost follows the batch, not the model"),
     "quality": ("quality", "Shards and rounds"),

@@ -40,7 +40,7 @@ def measure(options: Options) -> Result:
     folder = options.folder("small")
     pairs = options.pairs(30, 8)
     files = EventFiles(WARM + pairs, ROWS, seed=options.seed)
-    learners = {name: LearnerStream(spark, settings(folder / name, f"model.name={name}")).start() for name in ("bpr", "mf")}
+    learners = {name: LearnerStream(spark, settings(folder / name, f"model.name={name}")).start() for name in ("blend", "bpr", "mf")}
     trigger = learners["bpr"].settings.stream.trigger
     streams: dict[str, LearnerStream | FloorStream] = {**learners, "floor": floor(spark, folder / "floor", trigger)}
     fed = _fed(streams, files, WARM + pairs, np.random.default_rng(options.seed), trigger)
