@@ -61,7 +61,7 @@ def _passes(options: Options) -> list:
     for block in model.blocks():
         rows[block.name] = np.zeros((ITEMS, block.width + block.slots), np.float32)
         rows[block.name][:, : block.width] = rng.normal(0, block.init_scale, (ITEMS, block.width))
-    drawn = lambda many: (ITEMS * rng.random((EVENTS, many)) ** 3).astype(np.int32)  # noqa: E731
+    drawn = lambda many: (ITEMS * rng.random((EVENTS, many)) ** 3).astype(np.int32)
     refs = {"item": drawn(1 + model.negatives), "past": drawn(model.recent)}
     ones = np.ones(EVENTS, np.float32)
     task = ShardTask(rows, {}, refs, ones, ones)
