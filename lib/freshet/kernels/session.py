@@ -110,6 +110,27 @@ def _ask(rows: np.ndarray, a: np.ndarray, counts: np.ndarray, refs: np.ndarray, 
             prefetch(counts, r)
 
 
+@njit(cache=True, nogil=True, forceinline=True)
+def _move_items(
+    items: np.ndarray, item_ref: np.ndarray, e: int, chances: np.ndarray, w: float, factors: int, bias_step: Step, step: Step,
+    limit: float, scratch: np.ndarray, norm_q: float, item_a: np.ndarray, item_n: np.ndarray,
+) -> int:
+    """One step of every item of the event, from probabilities and q as they were before it; returns the rows cut."""
+    slot, capped = 1 + factors, 0
+    factor_slot = slot if bias_step.code == 0 else slot + 1
+    for a in range(item_ref.shape[1]):
+        r = item_ref[e, a]
+        if r < 0:
+            continue
+        g = np.float32(w * (chances[a] - (1.0 if a == 0 else 0.0)))
+        rate_b = descend_one(items, r, 0, slot, g, bias_step)
+        rate, cut = descend(items, r, 1, factors, factor_slot, g, scratch, 0, 0, norm_q, step, limit)
+        item_a[r] += w * chances[a] * (1.0 - chances[a]) * (rate * norm_q + rate_b)
+        item_n[r] += 1
+        capped += cut
+    return capped
+
+
 @njit(cache=True, nogil=True)
 def learn(
     items: np.ndarray, past: np.ndarray, item_ref: np.ndarray, past_ref: np.ndarray, weight: np.ndarray, factors: int,
@@ -126,8 +147,6 @@ def learn(
     """
     scratch = np.empty((2, max(factors, 1)), np.float32)  # q, then the gradient of the loss in q
     chances = np.empty(item_ref.shape[1])
-    slot = 1 + factors
-    factor_slot = slot if bias_step.code == 0 else slot + 1
     n, capped = item_ref.shape[0], 0
     for e in range(n):
         if e + AHEAD < n:
@@ -143,16 +162,7 @@ def learn(
         norm_q = float(dot(scratch, 0, 0, scratch, 0, 0, factors))
         spread_y = _gradient(items, item_ref, e, chances, w, factors, scratch)
         norm_g = float(dot(scratch, 1, 0, scratch, 1, 0, factors))
-        for a in range(item_ref.shape[1]):
-            r = item_ref[e, a]
-            if r < 0:
-                continue
-            g = np.float32(w * (chances[a] - (1.0 if a == 0 else 0.0)))
-            rate_b = descend_one(items, r, 0, slot, g, bias_step)
-            rate, cut = descend(items, r, 1, factors, factor_slot, g, scratch, 0, 0, norm_q, step, limit)
-            item_a[r] += w * chances[a] * (1.0 - chances[a]) * (rate * norm_q + rate_b)
-            item_n[r] += 1
-            capped += cut
+        capped += _move_items(items, item_ref, e, chances, w, factors, bias_step, step, limit, scratch, norm_q, item_a, item_n)
         share = scale
         for d in range(past_ref.shape[1]):
             r = past_ref[e, d]
