@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from freshet.models import MODELS
 from freshet.pipelines import showcase
+from freshet.pipelines.assembly import new_head, new_learner
 from freshet.report import BatchReport
 from freshet.settings import load
 
@@ -25,6 +29,13 @@ def test_tastes_change_at_the_same_batch_after_a_restart(first: int) -> None:
     for number in range(first, 10):
         follower(report(number, 100 * number))
     assert [one.batch_id for one in told if one.note] == [5]
+
+
+@pytest.mark.parametrize("model", sorted(MODELS))
+def test_the_users_shown_are_found_with_every_model(model: str) -> None:
+    settings = load(sets=[f"model.name={model}"])[0]
+    asked = re.findall(r"p\.block = '(\w+)'", showcase.QUERY_USERS)
+    assert asked and set(asked) <= set(new_head(new_learner(settings).model, settings).blocks)
 
 
 def test_what_is_written_is_what_is_missing() -> None:

@@ -32,16 +32,17 @@ QUICK_EVENTS = 30_000
 PER_FILE = 1000
 SHOWN_USERS = 5
 
+# Of blocks that every model has: not each has rows of users.
 QUERY_USERS = (
     "select ids.natural_id as user_id from parameters p join ids on ids.block = 'user' and ids.key = p.key"
-    f" where p.block = 'user' order by p.count desc, user_id limit {SHOWN_USERS}"
+    f" where p.block = 'history' order by p.count desc, user_id limit {SHOWN_USERS}"
 )
 QUERIES = (
     "select version, accepted_count, quarantined_count, duplicate_count, late_count, digest from snapshots"
     " where kind = 'learn' order by version desc limit 5",
-    "select i.title, p.count as events, round(p.vector[0], 3) as bias, p.snapshot_version, p.last_event_at from parameters p"
-    " join ids on ids.block = 'item' and ids.key = p.key join items i on i.item_id = ids.natural_id"
-    " where p.block = 'item' order by p.count desc limit 5",
+    "select i.title, e.count as events, round(p.vector[0], 3) as bias, p.snapshot_version, e.last_event_at from parameters p"
+    " join parameters e on e.block = 'popularity' and e.key = p.key join ids on ids.block = 'item' and ids.key = p.key"
+    " join items i on i.item_id = ids.natural_id where p.block = 'item' order by e.count desc, title limit 5",
     "select reason, count(*) as events, min(snapshot_version) as first_version from quarantine"
     " group by reason order by events desc",
 )
