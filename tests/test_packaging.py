@@ -65,7 +65,7 @@ def test_wheel_works_without_the_repository(wheel: Path, tmp_path: Path) -> None
     done = run(sys.executable, "-c", code, "config", "show", "--origin", cwd=tmp_path, env=env)
     assert done.returncode == 0, done.stderr
     assert str(tmp_path) in done.stderr
-    assert "model.factors = 16" in done.stdout
+    assert "model.shards = 8" in done.stdout
 
 
 def pins() -> dict[str, str]:

@@ -216,6 +216,7 @@ def write_raw(folder: Path, name: str) -> Path:
             f"{behaviour}_ecommerce.dat": "visitorid\titemid\tevent\n1\t2\t1\n"
             for behaviour in ("view", "add_to_cart", "purchase")
         },
+        "s3rec": {"LastFM.txt": "1 2 3\n"},
     }[name]
     folder.mkdir()
     for file, text in files.items():
