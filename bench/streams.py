@@ -19,6 +19,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
 from freshet.engine.session import build
+from freshet.engine.sources import stream
 from freshet.pipelines.commit import BatchCommitter
 from freshet.pipelines.online import Stream
 from freshet.pipelines.starting import Opened, open_learner
@@ -147,10 +148,11 @@ class LearnerStream:
 
     def _run(self) -> None:
         try:
+            records = stream(self._spark, self.settings.source)
             with open_learner(self._spark, self.settings, False, lambda text: None) as opened:
                 self._on_open(opened)
                 committer = BatchCommitter(opened, self.reports.append)
-                Stream(opened, committer, False, lambda read: self._stop.is_set()).run(lambda text: None)
+                Stream(opened, committer, records, False, lambda read: self._stop.is_set()).run(lambda text: None)
         except BaseException as error:  # handed to whoever waits
             self._error = error
 
