@@ -1,6 +1,6 @@
 """What the default model costs beside `mf`: catching up with micro-batches of 200,000 events, everything on, and its kernel.
 
-Two learners of one session take the same Parquet files in turn. The kernel: a pass of sampled softmax (32 factors, 32
+Two learners of one session take the same Parquet files in turn. The kernel: a pass of sampled softmax (32 factors, 16
 drawn items, 16 newest items) over random ids with the shape of MovieLens 20M's items, on one core, rows in place.
 """
 

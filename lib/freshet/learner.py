@@ -12,6 +12,7 @@ before left. What comes out depends on the events, their order, the head and the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
@@ -74,13 +75,16 @@ class Learner:
             ahead = advance(head, events, positive, self.spec.companions)
             examples = model.examples(events, ahead.context)
             space = Workspace(head, model.blocks(), examples, self.spec.seed)
-        with timer("score"):
-            metrics, mixes = prequential.ranking_metrics(head, model, events, positive, ahead.context, self.spec.metrics)
-            metrics += self._served(head, events, space)
-        with timer("tally"):
-            counted = model.tally(head.gather, events, positive, ahead.context)
-        with timer("learn"):
-            metrics += self._rounds(head, events, positive, space, run, timer)
+        # Counting shares nothing with scoring and learning but the head, which nobody writes: it fills what they leave idle.
+        with ThreadPoolExecutor(1) as beside:
+            counting = beside.submit(model.tally, head.gather, events, positive, ahead.context)
+            with timer("score"):
+                metrics, mixes = prequential.ranking_metrics(head, model, events, positive, ahead.context, self.spec.metrics)
+                metrics += self._served(head, events, space)
+            with timer("learn"):
+                metrics += self._rounds(head, events, positive, space, run, timer)
+            with timer("tally"):
+                counted = counting.result()
         with timer("digest"):
             rows = {name: space.changed(name) for name in space.sheets}
             beside = {**counted, **ahead.rows} | ({} if mixes is None else {MIX: mixes})

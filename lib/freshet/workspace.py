@@ -11,7 +11,7 @@ from freshet.kernels.digest import block_seed
 from freshet.kernels.merge import merge_rows
 from freshet.kernels.rows import RowTable
 from freshet.kernels.seeds import initial_rows
-from freshet.kernels.shards import localize
+from freshet.kernels.shards import latest, localize
 from freshet.models.contract import Block, Examples, Rows, ShardResult, ShardTask
 
 
@@ -75,10 +75,7 @@ class Workspace:
     def note_times(self, event_at: np.ndarray) -> None:
         """Set the last event time of every touched row to the latest of the events behind its touches."""
         for sheet in self.sheets.values():
-            at = np.repeat(event_at[self.examples.event], sheet.refs.shape[1])
-            refs = sheet.refs.ravel()
-            present = refs >= 0
-            np.maximum.at(sheet.rows.last_at, refs[present], at[present])
+            latest(event_at[self.examples.event], sheet.refs, sheet.rows.last_at)
 
     def changed(self, name: str) -> Rows:
         """The rows of a block that were learned on."""

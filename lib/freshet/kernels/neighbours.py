@@ -64,6 +64,7 @@ def _add(values: np.ndarray, links: np.ndarray, filled: np.ndarray, r: int, key:
     for m in range(filled[r]):
         if links[r, m] == key:
             place = m
+            break
     if place == _EMPTY and filled[r] < links.shape[1]:
         place = filled[r]
         filled[r] += 1

@@ -39,3 +39,13 @@ def localize(refs: np.ndarray, stamp: np.ndarray) -> tuple[np.ndarray, np.ndarra
     for k in range(known):
         stamp[origin[k]] = -1
     return local, origin[:known].copy()
+
+
+@njit(cache=True, nogil=True)
+def latest(at: np.ndarray, refs: np.ndarray, last_at: np.ndarray) -> None:
+    """last_at[r] = the latest of itself and of at int64[n] over the rows that refs int32[n, m] name (-1: none)."""
+    for e in range(refs.shape[0]):
+        for c in range(refs.shape[1]):
+            r = refs[e, c]
+            if r >= 0 and last_at[r] < at[e]:
+                last_at[r] = at[e]

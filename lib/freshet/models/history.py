@@ -43,7 +43,7 @@ class History(Base):
         self.factors = settings.factors or 32
         self.limit = settings.max_norm
         self.positive_from = settings.positive_from
-        self.negatives = settings.negatives or 32
+        self.negatives = settings.negatives or 16
         self.query_items = min(settings.query.items, MOST_RECENT)
         self.recent = self.query_items
         self.decay, self.power = settings.query.decay, settings.query.power
