@@ -76,8 +76,8 @@ class Learner:
             examples = model.examples(events, ahead.context)
             space = Workspace(head, model.blocks(), examples, self.spec.seed)
         # Counting shares nothing with scoring and learning but the head, which nobody writes: it fills what they leave idle.
-        with ThreadPoolExecutor(1) as beside:
-            counting = beside.submit(model.tally, head.gather, events, positive, ahead.context)
+        with ThreadPoolExecutor(1) as aside:
+            counting = aside.submit(model.tally, head.gather, events, positive, ahead.context)
             with timer("score"):
                 metrics, mixes = prequential.ranking_metrics(head, model, events, positive, ahead.context, self.spec.metrics)
                 metrics += self._served(head, events, space)

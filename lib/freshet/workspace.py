@@ -90,7 +90,7 @@ def _open_sheet(head: Head, block: Block, examples: Examples, seed: int) -> Shee
     present = examples.present.get(block.name)
     index = RowTable({})
     refs = np.full(keys.shape, -1, np.int32)
-    if present is None:
+    if present is None or present.all():  # the usual case, without a copy of what may be millions of keys
         refs[:] = index.insert(keys.ravel()).reshape(keys.shape)
     else:
         refs[present] = index.insert(keys[present])
