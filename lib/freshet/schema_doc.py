@@ -26,6 +26,38 @@ join snapshots s on s.commit_id = p.commit_id and s.version <= :v
 qualify row_number() over (partition by p.block, p.key order by p.snapshot_version desc) = 1
 ```
 
+## What the rows hold, block by block
+
+Keys of users and items are those of `ids`; times are `last_event_at`, to which decayed numbers are decayed.
+
+| block | learned by | key | vector | links |
+|---|---|---|---|---|
+| `popularity` | every model | item | decayed count and sum of values; `blend`: the count by each half-life of `popularity.also` | |
+| `totals` | every model | 0 | the same of all items together | |
+| `history` | every model | user | | newest items, the newest last, at most 32 |
+| `history_archive` | every model | hash of user and place | | the user, then 16 older items |
+| `window` | every model | place in a ring | | 32 items of recent positive events |
+| `user` | `bpr`, `mf` | user | `mf`: bias, factors; `bpr`: factors | |
+| `item` | `bpr`, `mf`, `history`, `blend` | item | bias, factors; for `history` and `blend` of the item as one to come | |
+| `mean` | `mf` | 0 | mean of the values | |
+| `past` | `history`, `blend` | item | factors of the item as one the user had | |
+| `neighbours` | `cooccurrence`, `blend` | item | sum of all counts, then the count of each link | items taken after it |
+| `mix` | `blend` | choice | NDCG, events, weights of history, cooccurrence, popularity, half-life in seconds (0: never) | |
+
+Which mix leads, and what is taken after an item, in the SQL of `freshet sql`:
+
+```sql
+select key, vector[0] / vector[1] as ndcg, slice(vector, 3, 4) as weights
+from parameters where block = 'mix' order by ndcg desc limit 3
+
+with followers as (
+  select posexplode(links) as (place, key), vector
+  from parameters where block = 'neighbours' and key = xxhash64('i42')
+)
+select natural_id, vector[place + 1] as count
+from followers join ids using (key) where block = 'item' order by count desc limit 10
+```
+
 ## The digest of a state
 
 The digest of a row is Spark's `xxhash64` of its columns in this order; the digest of a state is the XOR over its rows:
