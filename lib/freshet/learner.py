@@ -133,7 +133,8 @@ class Learner:
         return prequential.loss_metrics(self.model, prequential.SEQUENTIAL, examples, prediction, loss, new_user)
 
     def _check_caps(self, capped: int, examples: Examples) -> None:
-        updates = sum(keys.size for keys in examples.keys.values())
+        updates = sum(
+            int(examples.present[name].sum()) if name in examples.present else keys.size for name, keys in examples.keys.items())
         if capped > self.spec.max_capped_share * updates:
             raise BatchRefused(
                 f"{capped} of {updates} row updates hit the norm cap: learning diverges.",

@@ -22,7 +22,7 @@ def stream(n: int = 300, seed: int = 1):
 
 def empty(places: int):
     rows = len(KEYS)
-    return (np.zeros((rows, 1 + places), np.float32), np.zeros((rows, places), np.int64), np.zeros(rows, np.int32),
+    return (np.zeros((rows, 1 + places)), np.zeros((rows, places), np.int64), np.zeros(rows, np.int32),
             np.zeros(rows, np.int64), np.zeros(rows, np.int64))
 
 
@@ -95,7 +95,7 @@ def test_follow_ups_are_shares_of_the_newest_items_rows() -> None:
     found = counted(state, stream(), life)
     values, links, filled, last_at, _ = state
     refs = np.array([[0, 1, 2], [3, -1, 0], [-1, -1, -1], [4, 4, 5]], np.int32)
-    offsets, keys, scores = follow_ups(values, links, filled, last_at, refs, clock, DECAY, shrink, life)
+    offsets, keys, scores = follow_ups(values.astype(np.float32), links, filled, last_at, refs, clock, DECAY, shrink, life)
     for a, mine in enumerate(refs.tolist()):
         wanted: dict[int, float] = {}
         for d, r in enumerate(mine):
@@ -109,6 +109,15 @@ def test_follow_ups_are_shares_of_the_newest_items_rows() -> None:
     assert offsets[3] == offsets[2] and len(keys) == len(scores) == offsets[-1] > 15
 
 
+def test_what_faded_to_nothing_says_nothing() -> None:
+    state = empty(3)
+    counted(state, (np.array([1], np.int32), np.array([[0]], np.int32), np.array([1]), np.ones(1)), 10.0)
+    values, links, filled, last_at, _ = state
+    refs = np.array([[0]], np.int32)
+    offsets, _, _ = follow_ups(values.astype(np.float32), links, filled, last_at, refs, 10**6, DECAY, 0.0, 10.0)
+    assert offsets.tolist() == [0, 0]
+
+
 def test_without_a_row_there_is_nothing_to_follow() -> None:
-    offsets, keys, scores = follow_ups(*(part[:0] for part in empty(3)[:4]), np.full((2, 3), -1, np.int32), 5, DECAY, 1.0, math.inf)
+    offsets, keys, scores = follow_ups(empty(3)[0][:0].astype(np.float32), *(part[:0] for part in empty(3)[1:4]), np.full((2, 3), -1, np.int32), 5, DECAY, 1.0, math.inf)
     assert offsets.tolist() == [0, 0, 0] and len(keys) == len(scores) == 0

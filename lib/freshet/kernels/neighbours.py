@@ -45,12 +45,12 @@ def _fade(values: np.ndarray, last_at: np.ndarray, r: int, at: int, half_life: f
     """Bring row r to the time `at`; what an event of that time still counts in it (below 1 if it comes late)."""
     gap = float(at - last_at[r])
     if values[r, 0] == 0.0:
-        last_at[r] = at
+        last_at[r] = max(last_at[r], at)
         return 1.0
     if gap < 0.0:
         return float(2.0 ** (gap / half_life))
     if gap > 0.0 and half_life < math.inf:
-        factor = np.float32(2.0 ** (-gap / half_life))
+        factor = 2.0 ** (-gap / half_life)
         for m in range(values.shape[1]):
             values[r, m] *= factor
     last_at[r] = at
@@ -59,7 +59,7 @@ def _fade(values: np.ndarray, last_at: np.ndarray, r: int, at: int, half_life: f
 
 @njit(cache=True, nogil=True)
 def _add(values: np.ndarray, links: np.ndarray, filled: np.ndarray, r: int, key: int, w: float) -> None:
-    values[r, 0] += np.float32(w)
+    values[r, 0] += w
     place = _EMPTY
     for m in range(filled[r]):
         if links[r, m] == key:
@@ -75,8 +75,8 @@ def _add(values: np.ndarray, links: np.ndarray, filled: np.ndarray, r: int, key:
             if values[r, 1 + m] < values[r, 1 + place]:
                 place = m
         links[r, place] = key
-        values[r, 1 + place] = np.float32(0.0)
-    values[r, 1 + place] += np.float32(w)
+        values[r, 1 + place] = 0.0
+    values[r, 1 + place] += w
 
 
 @njit(cache=True, nogil=True)
@@ -87,8 +87,9 @@ def count(
 ) -> None:
     """Count events one after the other; rows change in place.
 
-    values float32[r, 1 + M], links int64[r, M], filled int32[r], last_at and touched and keys int64[r]; item_ref int32[n]
-    the row of each event's item, recent_ref int32[n, d] those of the user's newest items (-1: none).
+    values float64[r, 1 + M] (small counts must not be lost beside large sums), links int64[r, M], filled int32[r], last_at and
+    touched and keys int64[r]; item_ref int32[n] the row of each event's item, recent_ref int32[n, d] those of the user's
+    newest items (-1: none).
     """
     for e in range(item_ref.shape[0]):
         j, w, at = item_ref[e], weight[e], event_at[e]
@@ -118,8 +119,9 @@ def _follow_ups(values, links, filled, last_at, refs, clock, decay, shrink, half
             r = refs[a, d]
             if r >= 0:
                 faded = 1.0 if half_life == math.inf else 2.0 ** (-max(float(clock - last_at[r]), 0.0) / half_life)
-                share = w * faded / (float(values[r, 0]) * faded + shrink)
-                for m in range(filled[r]):
+                whole = float(values[r, 0]) * faded + shrink
+                share = w * faded / whole if whole > 0.0 else 0.0  # what faded to nothing says nothing
+                for m in range(filled[r] if share > 0.0 else 0):
                     key = links[r, m]
                     home = np.int64(mix(np.uint64(key)) & np.uint64(most - 1))
                     while bucket[home] >= 0 and keys[start + bucket[home]] != key:

@@ -186,6 +186,7 @@ class Model(Protocol):
     """The contract every registered model keeps; tests/models/test_contract.py runs all of them through it."""
 
     name: str
+    factors: int  # length of its vectors, 0 for a model without
     negatives: int  # negatives wanted per event
     recent: int  # of the user's newest items wanted per event, at most MOST_RECENT
     loss_metric: str  # name of the metric of `loss`: rmse (loss is squared error / 2) or logloss

@@ -72,14 +72,15 @@ class Cooccurrence(Base):
         recent_ref = np.full(recent.shape, -1, np.int32)
         recent_ref[there] = index.insert(recent[there])
         rows, _ = gather(NEIGHBOURS, index.keys.copy())
-        touched = np.zeros(len(rows), np.int64)
+        touched, values = np.zeros(len(rows), np.int64), rows.values.astype(np.float64)
         kernel.count(
-            rows.values, rows.links, rows.filled, rows.last_at, touched, rows.keys, item_ref, recent_ref,
+            values, rows.links, rows.filled, rows.last_at, touched, rows.keys, item_ref, recent_ref,
             events.event_at[chosen], events.weight[chosen], self.decay, self.reverse, self.half_life,
         )
         at = np.flatnonzero(touched)
-        return {NEIGHBOURS: Rows(
-            rows.keys[at], rows.values[at], rows.links[at], rows.filled[at], (rows.count + touched)[at], rows.last_at[at])}
+        changed = values[at].astype(np.float32)
+        count = (rows.count + touched)[at]
+        return {NEIGHBOURS: Rows(rows.keys[at], changed, rows.links[at], rows.filled[at], count, rows.last_at[at])}
 
     def known(self, asked: Asked) -> np.ndarray:
         return np.asarray((asked.recent[NEIGHBOURS][:, : self.recent] >= 0).any(axis=1))

@@ -19,8 +19,8 @@ def half_lives(settings: Settings) -> tuple[float, ...]:
     """Half-lives of popularity in microseconds, infinite for never: the baseline's first, then those a mix may take."""
     popularity = settings.popularity
     others = popularity.also if len(make_model(settings.model).mixes) > 1 else ()
-    lives = [math.inf if seconds is None else seconds * MICROSECONDS for seconds in (popularity.half_life, *others)]
-    return tuple(dict.fromkeys(lives))
+    # One that is named twice stays twice: the width of a row must not depend on the first of them, which may be changed.
+    return tuple(math.inf if seconds is None else seconds * MICROSECONDS for seconds in (popularity.half_life, *others))
 
 
 def dedup_window(settings: Settings) -> int:

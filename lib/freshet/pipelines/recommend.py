@@ -22,6 +22,7 @@ from freshet.models.contract import ITEM, USER
 from freshet.pipelines.assembly import half_lives, new_head, new_learner
 from freshet.pipelines.opening import Reading, load_head, open_reading
 from freshet.pipelines.rows import from_arrow
+from freshet.pipelines.starting import check_structure
 from freshet.schema import HISTORY, HISTORY_ARCHIVE, ITEMS, MIX, POPULARITY, RECOMMENDATIONS
 from freshet.settings import Settings
 from freshet.store.events import natural_ids
@@ -43,7 +44,9 @@ def recommend_users(
     spark: SparkSession, settings: Settings, users: Sequence[str], *, n: int = 10
 ) -> dict[str, list[dict[str, Any]]]:
     """As recommend_user, for several users at once."""
-    reading, keys = open_reading(spark, settings), np.array([natural_key(user) for user in users], np.int64)
+    reading = open_reading(spark, settings)
+    check_structure(reading.snapshot, settings, reading.tables)
+    keys = np.array([natural_key(user) for user in users], np.int64)
     learner = new_learner(settings)
     head = _partial_head(reading, settings, learner, keys)
     names = Names(reading)
@@ -72,6 +75,7 @@ def recommend_batch(
     The users are taken in blocks, so memory is bounded. Returns what was written.
     """
     reading = open_reading(spark, settings)
+    check_structure(reading.snapshot, settings, reading.tables)
     learner = new_learner(settings)
     head = load_head(reading, settings, learner)
     names, users = Names(reading), Names(reading, USER)

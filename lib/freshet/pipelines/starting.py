@@ -13,6 +13,7 @@ from freshet.engine import checkpoint
 from freshet.errors import CheckpointRefused, SettingsError
 from freshet.head import Head
 from freshet.learner import Learner
+from freshet.models import make_model
 from freshet.pipelines.assembly import new_head, new_learner
 from freshet.pipelines.opening import Reading, load_head, load_memory
 from freshet.pipelines.passing import check_ended
@@ -84,7 +85,7 @@ def open_learner(
 
 
 def check_structure(newest: Snapshot | None, settings: Settings, tables: Tables) -> None:
-    """Refuse settings that would make the model's rows mean something else."""
+    """Refuse settings that would make the model's rows mean something else, to whoever writes them or makes lists of them."""
     if newest is None:
         return
     before = Settings.from_json(History.settings_of(tables, newest.version))
@@ -101,6 +102,14 @@ def check_structure(newest: Snapshot | None, settings: Settings, tables: Tables)
 
 
 def _at(settings: Settings, path: tuple[str, ...]) -> object:
+    """The setting as it shapes the rows: the model's own where none was given, None where its rows do not depend on it."""
+    model = make_model(settings.model)
+    if path == ("model", "factors"):
+        return model.factors
+    if path == ("model", "neighbours", "links") and not any(block.links for block in model.blocks()):
+        return None
+    if path == ("popularity", "also") and len(model.mixes) == 1:
+        return None
     found: object = settings
     for name in path:
         found = getattr(found, name)
