@@ -22,7 +22,6 @@ TOTALS_KEY = 0
 WINDOW_LINKS = 32
 
 
-
 def companions(half_lives: int = 1) -> tuple[Block, ...]:
     """Blocks learned beside every model (see freshet.companions), popularity with that many half-lives."""
     return (

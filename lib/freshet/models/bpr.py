@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from freshet.kernels import bpr as kernel
 from freshet.kernels.optimizers import SGD, slot_contraction, slots_of
 from freshet.models.contract import ITEM, USER, Block, Context, Events, Examples, Mix, ShardResult, ShardTask
-from freshet.models.defaults import RowsOfUsers, against
+from freshet.models.defaults import RowsOfUsers, against, untouched
 from freshet.models.steps import Defaults, steps
 from freshet.settings import ModelSettings
 
@@ -62,13 +64,10 @@ class BayesianPersonalizedRanking(RowsOfUsers):
         return prediction, loss
 
     def learn(self, task: ShardTask) -> ShardResult:
-        n = len(task.target)
-        contraction = {name: np.zeros(len(rows)) for name, rows in task.rows.items()}
-        touched = {name: np.zeros(len(rows), np.int64) for name, rows in task.rows.items()}
-        prediction, loss = np.empty(n), np.empty(n)
+        made = untouched(task)
         capped = kernel.learn(
             task.rows[USER], task.rows[ITEM], task.refs[USER][:, 0], task.refs[ITEM], task.weight, self.factors,
-            self.bias_step, self.step, self.limit, contraction[USER], contraction[ITEM], touched[USER], touched[ITEM],
-            prediction, loss,
+            self.bias_step, self.step, self.limit, made.contraction[USER], made.contraction[ITEM], made.touched[USER],
+            made.touched[ITEM], made.prediction, made.loss,
         )
-        return ShardResult(task.rows, contraction, touched, prediction, loss, capped)
+        return replace(made, capped=capped)

@@ -15,6 +15,8 @@ from freshet.models.contract import (
     Extras,
     Gather,
     Rows,
+    ShardResult,
+    ShardTask,
     View,
 )
 
@@ -60,3 +62,11 @@ def against(events: Events, context: Context, chosen: np.ndarray) -> tuple[np.nd
     keys = np.concatenate([events.item_key[chosen, None], context.negatives[chosen]], axis=1)
     there = np.concatenate([np.ones((len(chosen), 1), bool), context.drawn[chosen]], axis=1)
     return keys, there
+
+
+def untouched(task: ShardTask) -> ShardResult:
+    """The result of a task before its first event: its own rows, nothing counted, room for predictions and losses."""
+    n = len(task.target)
+    contraction = {name: np.zeros(len(rows)) for name, rows in task.rows.items()}
+    touched = {name: np.zeros(len(rows), np.int64) for name, rows in task.rows.items()}
+    return ShardResult(task.rows, contraction, touched, np.empty(n), np.empty(n), 0)

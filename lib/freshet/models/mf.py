@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from freshet.kernels import mf as kernel
 from freshet.kernels.optimizers import SGD, slot_contraction, slots_of
 from freshet.models.contract import ITEM, USER, Block, Context, Events, Examples, Mix, ShardResult, ShardTask
-from freshet.models.defaults import RowsOfUsers
+from freshet.models.defaults import RowsOfUsers, untouched
 from freshet.models.steps import Defaults, steps
 from freshet.settings import ModelSettings
 
@@ -69,13 +71,12 @@ class MatrixFactorization(RowsOfUsers):
 
     def learn(self, task: ShardTask) -> ShardResult:
         n = len(task.target)
-        contraction = {name: np.zeros(len(rows)) for name, rows in task.rows.items()}
+        made = untouched(task)
         touched = {name: np.bincount(refs[:, 0], minlength=len(task.rows[name])) for name, refs in task.refs.items()}
-        prediction, loss = np.empty(n), np.empty(n)
         mean_count = int(task.counts["mean"][0]) if n else 0
         capped = kernel.learn(
             task.rows["mean"], task.rows[USER], task.rows[ITEM], mean_count, task.refs[USER][:, 0], task.refs[ITEM][:, 0],
             task.target, task.weight, self.factors, self.bias_step, self.step, self.limit,
-            contraction[USER], contraction[ITEM], prediction, loss,
+            made.contraction[USER], made.contraction[ITEM], made.prediction, made.loss,
         )
-        return ShardResult(task.rows, contraction, touched, prediction, loss, capped)
+        return replace(made, touched=touched, capped=capped)
