@@ -41,7 +41,7 @@ Keys of users and items are those of `ids`; times are `last_event_at`, to which 
 | `item` | `bpr`, `mf`, `history`, `blend` | item | bias, factors; for `history` and `blend` of the item as one to come | |
 | `mean` | `mf` | 0 | mean of the values | |
 | `past` | `history`, `blend` | item | factors of the item as one the user had | |
-| `neighbours` | `cooccurrence`, `blend` | item | sum of all counts, then that of each link | taken after it or, weighing less, before |
+| `neighbours` | `cooccurrence`, `blend` | item | sum of counts, then that of each link | taken after it, or before it |
 | `mix` | `blend` | choice | NDCG, events, weights of history, cooccurrence, popularity, half-life in seconds (0: never) | |
 
 Which mix leads, and what is taken after an item, in the SQL of `freshet sql`:
