@@ -6,7 +6,7 @@ A checkerboard: user u likes item i when u + i is even (value 5), else not (valu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -69,8 +69,16 @@ class Lab:
         self.learner = Learner(self.model or made.model, made.spec)
         self.head = new_head(self.learner.model, self.chosen)
 
+    def seen(self, events: Events) -> Events:
+        """The events with as many features as the settings name: one of five values, the first tells the users' halves."""
+        n = len(self.chosen.model.features.context)
+        at, half = events.event_at // SECOND, events.user_key % 2
+        columns = [key(4 + c, half if c == 0 else (at + c) % 5) for c in range(n)]
+        return replace(events, features=np.stack(columns, axis=1)) if n else events
+
     def learn(self, events: Events, run: Run | None = None) -> Learned:
         """Learn a micro-batch and take the changes."""
+        events = self.seen(events)
         learned = self.learner.learn(self.head, events, run or self.one_by_one)
         self.head.apply(learned.changes, learned.digest)
         self.head.clock = max([self.head.clock, *events.event_at.tolist()])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from freshet.head import Head
 from freshet.intake import COLLISION, Admitted, admit, note_ids, remember, repeats
-from freshet.models.contract import ITEM, USER
+from freshet.models.contract import FEATURE, ITEM, USER
 from freshet.schema import ACCEPTED, DUPLICATE, LATE, QUARANTINED
 
 WINDOW = 100
@@ -30,7 +30,8 @@ def columns(records: list[dict[str, Any]], canonical: bool = True) -> dict[str, 
     if canonical:
         records = sorted(records, key=lambda r: (r["event_at"], r["event_hash"]))
     numbers = {name: np.array([r[name] for r in records], np.int64) for name in NAMES}
-    return {**numbers, **{name: np.array([r[name] for r in records], np.float64) for name in ("value", "weight")}}
+    features = np.array([r.get("features", (0, 0)) for r in records], np.int64).reshape(-1, 2)
+    return {**numbers, **{name: np.array([r[name] for r in records], np.float64) for name in ("value", "weight")}, "features": features}
 
 
 def one(**cells: Any) -> dict[str, Any]:
@@ -151,3 +152,14 @@ def test_first_sight_is_noted_once_and_only_of_accepted_records() -> None:
     assert head.ids[USER].keys.tolist() == [4]
     again = take(head, [one(dedup_key=8, user_key=4), one(dedup_key=9, event_hash=2, user_key=10)])
     assert [len(again.new_ids[space]) for space in (USER, ITEM)] == [1, 0]
+
+
+def test_features_are_noted_at_first_sight_and_none_is_no_feature() -> None:
+    head = Head((), WINDOW, features=2)
+    three = [one(features=(7, 0)), one(dedup_key=2, event_hash=2, features=(7, 9)), one(dedup_key=2, event_hash=3, features=(8, 8))]
+    admitted = take(head, three)
+    assert admitted.events.features.tolist() == [[7, 0], [7, 9]]
+    assert [part.tolist() for part in admitted.new_features] == [[0, 1], [0, 1]]  # 7 of the first record, 9 of the second
+    assert sorted(head.ids[FEATURE].keys.tolist()) == [7, 9]
+    again = take(head, [one(dedup_key=8, event_hash=8, features=(9, 3))])
+    assert [part.tolist() for part in again.new_features] == [[0], [1]]

@@ -70,7 +70,7 @@ def brute_force(lab: Lab, events: Events, positive: np.ndarray) -> dict[str, lis
             recent = np.zeros((1, model.recent), np.int64)
             newest = had[user][::-1][: model.recent]
             recent[0, : len(newest)] = newest
-            asked = ask(head, model, np.array([user]), recent, np.array([len(newest)], np.int32))
+            asked = ask(head, model, np.array([user]), recent, np.array([len(newest)], np.int32), np.empty((1, 0), np.int64))
             extras = model.extras(asked)
             more = {} if extras is None else dict(zip(extras.keys.tolist(), extras.values.tolist(), strict=True))
             dense = items.vectors @ model.queries(asked)[0] + items.bias

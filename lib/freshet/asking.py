@@ -9,8 +9,8 @@ import numpy as np
 
 from freshet.head import Head
 from freshet.kernels.popularity import count_column, log_popularity
-from freshet.models.contract import ITEM, USER, Asked, Extras, Model
-from freshet.schema import HISTORY, POPULARITY
+from freshet.models.contract import FEATURE, ITEM, USER, Asked, Extras, Model
+from freshet.schema import HISTORY, LAST_CONTEXT, POPULARITY
 
 POPULARITY_FLOOR = 1e-3  # decayed count below which an item counts as forgotten
 
@@ -27,17 +27,22 @@ class Items:
     log_count: np.ndarray
 
 
-def ask(head: Head, model: Model, users: np.ndarray, recent: np.ndarray, length: np.ndarray) -> Asked:
-    """The users int64[m], each with his newest items int64[m, r], newest first, `length` int32[m] of them."""
+def ask(
+    head: Head, model: Model, users: np.ndarray, recent: np.ndarray, length: np.ndarray, features: np.ndarray
+) -> Asked:
+    """The users int64[m], each with his newest items int64[m, r], newest first, `length` int32[m] of them, and the context
+    he asks in, features int64[m, F] (0: none)."""
     there = np.arange(recent.shape[1]) < length[:, None]
-    own, items = {}, {}
+    own, items, context = {}, {}, {}
     for block in model.blocks():
         if block.ids == USER:
             own[block.name] = head.lookup(block.name, users)
         elif block.ids == ITEM:
             found = head.lookup(block.name, recent.ravel()).reshape(recent.shape)
             items[block.name] = np.where(there, found, -1).astype(np.int32)
-    return Asked({block.name: head.view(block.name) for block in model.blocks()}, own, items, head.clock)
+        elif block.ids == FEATURE:
+            context[block.name] = head.lookup(block.name, features.ravel()).reshape(features.shape)
+    return Asked({block.name: head.view(block.name) for block in model.blocks()}, own, items, context, head.clock)
 
 
 def newest(head: Head, users: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -46,6 +51,13 @@ def newest(head: Head, users: np.ndarray, count: int) -> tuple[np.ndarray, np.nd
     length = np.minimum(rows.filled, count).astype(np.int32)
     place = np.maximum(rows.filled[:, None] - 1 - np.arange(count), 0)
     return np.take_along_axis(rows.links, place, axis=1), length
+
+
+def last_context(head: Head, users: np.ndarray) -> np.ndarray:
+    """int64[m, F]: the features of each user's newest event, 0 where there are none."""
+    if LAST_CONTEXT not in head.blocks:
+        return np.empty((len(users), 0), np.int64)
+    return head.gather(LAST_CONTEXT, users)[0].links
 
 
 def on_offer(head: Head, model: Model, rows: np.ndarray, half_lives: Sequence[float]) -> Items:

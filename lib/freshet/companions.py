@@ -15,7 +15,7 @@ from freshet.kernels.history import CHUNK, ring_of, walk
 from freshet.kernels.popularity import add_events
 from freshet.kernels.rows import RowTable
 from freshet.models.contract import Context, Events, Rows
-from freshet.schema import HISTORY, HISTORY_ARCHIVE, POPULARITY, WINDOW
+from freshet.schema import HISTORY, HISTORY_ARCHIVE, LAST_CONTEXT, POPULARITY, WINDOW
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ def advance(head: Head, events: Events, positive: np.ndarray, spec: CompanionSpe
         WINDOW: _window(head, events, positive, spec.window_events),
         **histories,
     }
+    if events.features.shape[1]:
+        rows[LAST_CONTEXT] = _last_context(head, events)
     return Advance({name: changed for name, changed in rows.items() if len(changed)}, context)
 
 
@@ -119,6 +121,17 @@ def _archive(keys: np.ndarray, links: np.ndarray, counts: np.ndarray, at: np.nda
     last = np.sort(len(keys) - 1 - first_from_end)
     filled = np.full(len(last), links.shape[1], np.int32)
     return Rows(keys[last], np.empty((len(last), 0), np.float32), links[last], filled, counts[last], at[last])
+
+
+def _last_context(head: Head, events: Events) -> Rows:
+    """What was known of each user's newest event: who asks for a list is taken to be where he was then."""
+    keys, from_end, count = np.unique(events.user_key[::-1], return_index=True, return_counts=True)
+    rows, _ = head.gather(LAST_CONTEXT, keys)
+    last = len(events) - 1 - from_end
+    rows.links[:], rows.filled[:] = events.features[last], events.features.shape[1]
+    rows.count[:] += count
+    np.maximum(rows.last_at, events.event_at[last], out=rows.last_at)
+    return rows
 
 
 def _window(head: Head, events: Events, positive: np.ndarray, window: int) -> Rows:

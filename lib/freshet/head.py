@@ -14,16 +14,17 @@ from freshet.kernels.digest import as_hex, block_seed, fold, row_digests
 from freshet.kernels.history import CHUNK, OPEN
 from freshet.kernels.rows import RowTable
 from freshet.kernels.seen import SeenEvents
-from freshet.models.contract import ITEM, USER, Block, Rows, View
-from freshet.schema import HISTORY, HISTORY_ARCHIVE, MIX, POPULARITY, WINDOW
+from freshet.models.contract import FEATURE, ITEM, USER, Block, Rows, View
+from freshet.schema import HISTORY, HISTORY_ARCHIVE, LAST_CONTEXT, MIX, POPULARITY, WINDOW
 
 TOTALS = "totals"
 TOTALS_KEY = 0
 WINDOW_LINKS = 32
 
 
-def companions(half_lives: int = 1) -> tuple[Block, ...]:
-    """Blocks learned beside every model (see freshet.companions), popularity with that many half-lives."""
+def companions(half_lives: int = 1, features: int = 0) -> tuple[Block, ...]:
+    """Blocks learned beside every model (see freshet.companions), popularity with that many half-lives, the last context of
+    a user where events have that many features."""
     return (
         Block(POPULARITY, ITEM, 1 + half_lives, merge="sum"),
         Block(TOTALS, None, 1 + half_lives, merge="sum"),
@@ -31,6 +32,7 @@ def companions(half_lives: int = 1) -> tuple[Block, ...]:
         Block(HISTORY_ARCHIVE, None, 0, links=1 + CHUNK),
         Block(WINDOW, None, 0, links=WINDOW_LINKS),
         Block(MIX, None, 6, merge="sum"),
+        *([Block(LAST_CONTEXT, USER, 0, links=features)] if features else []),
     )
 
 
@@ -47,14 +49,14 @@ class Head:
     `digest` is the XOR of all row digests, kept up to date by `apply`; `clock` the event clock in microseconds.
     """
 
-    def __init__(self, blocks: Iterable[Block], dedup_window: int, half_lives: int = 1) -> None:
-        self.blocks: dict[str, Block] = {block.name: block for block in (*blocks, *companions(half_lives))}
+    def __init__(self, blocks: Iterable[Block], dedup_window: int, half_lives: int = 1, features: int = 0) -> None:
+        self.blocks: dict[str, Block] = {block.name: block for block in (*blocks, *companions(half_lives, features))}
         self.tables = {name: _table(block) for name, block in self.blocks.items()}
         self.digest = 0
         self.clock = 0
         self.seen = SeenEvents(dedup_window)
         # First sight of a natural id, with a second, independent hash of it that tells two ids of one key apart.
-        self.ids = {space: RowTable({"check": (np.int64, 0)}) for space in (USER, ITEM)}
+        self.ids = {space: RowTable({"check": (np.int64, 0)}) for space in (USER, ITEM, FEATURE)}
         self._item_rows: dict[str, np.ndarray] = {}
 
     def __len__(self) -> int:

@@ -7,12 +7,12 @@ on the driver, after cleaning and before learning.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
 from freshet.head import Head
-from freshet.models.contract import ITEM, USER, Events
+from freshet.models.contract import FEATURE, ITEM, USER, Events
 from freshet.schema import ACCEPTED, DUPLICATE, LATE, QUARANTINED
 
 COLLISION = "id_collision"
@@ -23,8 +23,8 @@ KEYS = {USER: ("user_key", "user_check"), ITEM: ("item_key", "item_check")}
 class Admitted:
     """What became of the cleaned records: masks over them (each record in exactly one), the accepted as Events.
 
-    `new_ids[space]` are the records that show a key for the first time, one each. `clock` is the event clock after
-    this micro-batch.
+    `new_ids[space]` are the records that show a key for the first time, one each; `new_features` (records, columns) those
+    that show a feature for the first time. `clock` is the event clock after this micro-batch.
     """
 
     accepted: np.ndarray
@@ -32,6 +32,7 @@ class Admitted:
     events: Events
     dedup_keys: np.ndarray
     new_ids: dict[str, np.ndarray]
+    new_features: tuple[np.ndarray, np.ndarray]
     clock: int
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -40,9 +41,10 @@ def admit(head: Head, columns: Mapping[str, np.ndarray], dedup_window: int, quar
     """Sort out records in canonical order.
 
     columns: user_key, item_key, user_check, item_check, event_hash, dedup_key, event_at, arrived_at int64[n] (times in
-    microseconds), value, weight float64[n]. An event older than the clock minus `dedup_window` microseconds is late; one
-    whose dedup key was accepted inside the window, or earlier in this batch, is a duplicate; one whose natural id shares
-    its key with another id is a collision. `quarantined` records were refused before and only counted.
+    microseconds), value, weight float64[n], features int64[n, F]. An event older than the clock minus `dedup_window`
+    microseconds is late; one whose dedup key was accepted inside the window, or earlier in this batch, is a duplicate; one
+    whose natural id shares its key with another id is a collision (features may: they are hashed on purpose).
+    `quarantined` records were refused before and only counted.
     """
     n = len(columns["event_at"])
     oldest = head.clock - dedup_window
@@ -54,7 +56,7 @@ def admit(head: Head, columns: Mapping[str, np.ndarray], dedup_window: int, quar
     collision = ~late & ~duplicate & _collisions(head, columns)
     accepted = ~(late | duplicate | collision)
     at = np.flatnonzero(accepted)
-    events = Events(*(columns[name][at] for name in ("user_key", "item_key", "value", "weight", "event_at", "event_hash")))
+    events = events_of(columns, at)
     clock = max(head.clock, int(np.minimum(events.event_at, columns["arrived_at"][at]).max())) if len(at) else head.clock
     counts = {
         "read": n + quarantined,
@@ -65,8 +67,14 @@ def admit(head: Head, columns: Mapping[str, np.ndarray], dedup_window: int, quar
     }
     return Admitted(
         accepted, {LATE: late, DUPLICATE: duplicate, COLLISION: collision}, events, columns["dedup_key"][at],
-        {space: _first_sight(head, space, columns, at) for space in KEYS}, clock, counts,
+        {space: _first_sight(head, space, columns, at) for space in KEYS}, _new_features(head, columns["features"], at), clock,
+        counts,
     )
+
+
+def events_of(columns: Mapping[str, np.ndarray], at: np.ndarray) -> Events:
+    """The records at these positions as events."""
+    return Events(*(columns[field.name][at] for field in fields(Events)))
 
 
 def repeats(columns: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -107,11 +115,21 @@ def _first_sight(head: Head, space: str, columns: Mapping[str, np.ndarray], acce
     return fresh[first]
 
 
+def _new_features(head: Head, features: np.ndarray, accepted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    keys = features[accepted]
+    shown, first = np.unique(keys, return_index=True)
+    fresh = (head.ids[FEATURE].lookup(shown) < 0) & (shown != 0)
+    record, column = np.unravel_index(first[fresh], keys.shape) if keys.size else (shown[:0], shown[:0])
+    return accepted[record], np.asarray(column)
+
+
 def remember(head: Head, columns: Mapping[str, np.ndarray], admitted: Admitted, dedup_window: int) -> None:
     """After the commit: take ids, dedup keys and clock into the head."""
     for space, (key, check) in KEYS.items():
         at = admitted.new_ids[space]
         note_ids(head, space, columns[key][at], columns[check][at])
+    features = columns["features"][admitted.new_features]
+    note_ids(head, FEATURE, features, np.zeros_like(features))
     head.seen.add(admitted.dedup_keys, admitted.events.event_at)
     head.clock = admitted.clock
     head.seen.forget(head.clock - dedup_window)

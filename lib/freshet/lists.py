@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from freshet.asking import Items, ask, extra_rows, newest, on_offer
+from freshet.asking import Items, ask, extra_rows, last_context, newest, on_offer
 from freshet.head import Head
 from freshet.kernels.topk import top_k, with_extras
 from freshet.leader import Choice, choices, leader
@@ -50,9 +50,12 @@ def shelf(head: Head, model: Model, half_lives: tuple[float, ...], order: np.nda
     return Shelf(on_offer(head, model, every, half_lives), order, among[leader(head, among)])
 
 
-def top_items(head: Head, model: Model, on: Shelf, users: np.ndarray, n: int, history_items: int) -> Lists:
-    """The n best items of each user key, exactly."""
-    asked = ask(head, model, users, *newest(head, users, model.recent))
+def top_items(
+    head: Head, model: Model, on: Shelf, users: np.ndarray, n: int, history_items: int, features: np.ndarray | None = None
+) -> Lists:
+    """The n best items of each user key, exactly; each in the context int64[m, F] he asks in, or else in his last one."""
+    context = last_context(head, users) if features is None else features
+    asked = ask(head, model, users, *newest(head, users, model.recent), context)
     known, mix = model.known(asked), on.choice.mix
     queries = model.queries(asked) * np.float32(mix.dense)
     extras = extra_rows(head, model.extras(asked), len(users), on.items.rows)

@@ -18,7 +18,7 @@ from freshet.kernels.mixing import ranks_mixed
 from freshet.kernels.ranking import ndcg_at, ranks, ranks_shared, recall_at, reciprocal
 from freshet.kernels.seeds import mix
 from freshet.leader import Choice, choices, follow, leader
-from freshet.models.contract import Context, Events, Examples, Model, Rows
+from freshet.models.contract import Asked, Context, Events, Examples, Model, Rows
 from freshet.report import Metric
 from freshet.schema import HISTORY, HISTORY_ARCHIVE, POPULARITY
 
@@ -101,9 +101,8 @@ def ranking_metrics(
     new_user = head.lookup(HISTORY, events.user_key[ranked]) < 0
     among = choices(model.mixes, spec.half_lives)
     best = leader(head, among)
-    by_choice, popular = _ranks(
-        head, model, events.user_key[ranked], (context.recent[ranked], context.length[ranked]), candidates, target[kept],
-        _exclusions(number, row, kept), among, spec)
+    asked = ask(head, model, events.user_key[ranked], context.recent[ranked], context.length[ranked], events.features[ranked])
+    by_choice, popular = _ranks(head, model, asked, candidates, target[kept], _exclusions(number, row, kept), among, spec)
     suffix = "~sampled" if len(candidates) < len(items) else ""
     found = []
     for learner, rank in ((model.name, np.ascontiguousarray(by_choice[:, best])), ("popularity", popular)):
@@ -183,8 +182,8 @@ def _exclusions(number: np.ndarray, row: np.ndarray, kept: np.ndarray) -> tuple[
 
 
 def _ranks(
-    head: Head, model: Model, users: np.ndarray, recent: tuple[np.ndarray, np.ndarray], candidates: np.ndarray,
-    target: np.ndarray, seen: tuple[np.ndarray, np.ndarray], among: tuple[Choice, ...], spec: MetricSpec,
+    head: Head, model: Model, asked: Asked, candidates: np.ndarray, target: np.ndarray,
+    seen: tuple[np.ndarray, np.ndarray], among: tuple[Choice, ...], spec: MetricSpec,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Ranks int32[m, choices] by the model under each choice and int32[m] by popularity; 0 for an item the snapshot does
     not know."""
@@ -194,7 +193,6 @@ def _ranks(
     offsets, seen_row = _localized(seen, local)
     items = on_offer(head, model, candidates, spec.half_lives)
     popular = ranks_shared(items.log_count[0], items.keys, target, offsets, seen_row)
-    asked = ask(head, model, users, *recent)
     queries, extras = model.queries(asked), model.extras(asked)
     if len(among) == 1 and extras is None:
         bias = mixed_bias(items, among[0])
@@ -204,7 +202,7 @@ def _ranks(
     lives = np.array([choice.number for choice in among], np.int32)
     by_choice = ranks_mixed(
         queries, items.vectors, items.bias, items.log_count, weights, lives, items.keys, target, (offsets, seen_row),
-        extra_rows(head, extras, len(users), local))
+        extra_rows(head, extras, len(target), local))
     return by_choice, popular
 
 

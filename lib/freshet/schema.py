@@ -15,6 +15,7 @@ HISTORY = "history"
 HISTORY_ARCHIVE = "history_archive"
 WINDOW = "window"
 MIX = "mix"
+LAST_CONTEXT = "last_context"
 
 # What became of an event that was read: the four add up to `read` (promise 4).
 ACCEPTED, QUARANTINED, DUPLICATE, LATE = "accepted", "quarantined", "duplicate", "late"
@@ -76,9 +77,9 @@ QUARANTINE = Table("quarantine", "an event that was read and not learned", (
 ))
 
 IDS = Table("ids", "the natural id behind a key, at first sight", (
-    Column("block", "string", "id space: user or item", True),
+    Column("block", "string", "id space: user, item or feature", True),
     Column("key", "bigint", "xxhash64 (seed 42) of the natural id", True),
-    Column("natural_id", "string", "the id as the source has it", True),
+    Column("natural_id", "string", "the id as the source has it; of a feature column=value", True),
     *_COMMIT,
 ))
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from planted import ITEM_KEYS, ITEMS, USER_KEYS, USERS, Lab, checkerboard, likes, part, settings
 
-from freshet.asking import ask, newest, on_offer
+from freshet.asking import ask, last_context, newest, on_offer
 from freshet.companions import advance
 from freshet.kernels.optimizers import OPTIMIZERS
 from freshet.kernels.shards import members, shard_of
 from freshet.models import MODELS
-from freshet.models.contract import ITEM, USER, Block, Events, Examples, ShardTask
+from freshet.models.contract import FEATURE, ITEM, USER, Block, Events, Examples, ShardTask
 from freshet.pipelines.assembly import half_lives, new_head
 from freshet.schema import POPULARITY
 from freshet.settings import Settings
@@ -50,7 +50,7 @@ class Subject:
 
 
 def examples_of(lab: Lab, given: int | Events) -> Examples:
-    model, events = lab.learner.model, checkerboard(given) if isinstance(given, int) else given
+    model, events = lab.learner.model, lab.seen(checkerboard(given) if isinstance(given, int) else given)
     return model.examples(events, advance(lab.head, events, model.positive(events), lab.learner.spec.companions).context)
 
 
@@ -175,7 +175,7 @@ def check_planted(subject: Subject) -> None:
 def dense_scores(lab: Lab) -> np.ndarray:
     """query . vector + bias of every planted user and item."""
     head, model = lab.head, lab.learner.model
-    asked = ask(head, model, USER_KEYS, *newest(head, USER_KEYS, model.recent))
+    asked = ask(head, model, USER_KEYS, *newest(head, USER_KEYS, model.recent), last_context(head, USER_KEYS))
     assert model.known(asked).all()
     items = on_offer(head, model, head.lookup(POPULARITY, ITEM_KEYS), half_lives(lab.chosen))
     return model.queries(asked) @ items.vectors.T + items.bias
@@ -188,16 +188,16 @@ def _rows(lab: Lab, block: str, keys: np.ndarray) -> np.ndarray:
 def check_keys(subject: Subject) -> None:
     """After learning the model's blocks have exactly the keys of the examples, none but those of events."""
     lab = subject.lab()
-    model, events = lab.learner.model, checkerboard(BATCH)
+    model, events = lab.learner.model, lab.seen(checkerboard(BATCH))
     examples = examples_of(lab, BATCH)
     lab.learn(events)
+    seen = {USER: events.user_key, ITEM: events.item_key, FEATURE: events.features}
     for block in learned_blocks(model, examples):
         present = examples.present.get(block.name, np.ones(examples.keys[block.name].shape, bool))
         assert set(lab.head.tables[block.name].keys.tolist()) == set(examples.keys[block.name][present].tolist())
         if block.ids is not None:
-            seen = events.user_key if block.ids == USER else events.item_key
-            assert set(lab.head.tables[block.name].keys.tolist()) <= set(seen.tolist())
-            assert len(lab.head.tables[block.name]) > 10
+            assert set(lab.head.tables[block.name].keys.tolist()) <= set(seen[block.ids].ravel().tolist())
+            assert len(lab.head.tables[block.name]) > (4 if block.ids == FEATURE else 10)
 
 
 def learned_blocks(model: Any, examples: Examples) -> list[Block]:
@@ -285,6 +285,11 @@ CHECKS: dict[Callable[[Subject], None], Callable[[Any], Any]] = {
 # Models that shards learn; one that only counts has tests of its own (tests/models/test_cooccurrence.py).
 LEARNERS = [name for name in MODELS if len(examples_of(Subject(name).lab(), BATCH))]
 SUBJECTS = [Subject(name, (f"model.optimizer.name={optimizer}",)) for name in LEARNERS for optimizer in ("auto", *OPTIMIZERS)]
+WITH_FEATURES = ("source.context=[a,b]", "model.features.context=[a,b]")
+SUBJECTS += [
+    Subject(name, WITH_FEATURES) for name in LEARNERS
+    if any(block.ids == FEATURE for block in Subject(name, WITH_FEATURES).lab().learner.model.blocks())
+]
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

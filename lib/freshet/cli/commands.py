@@ -100,25 +100,32 @@ def train(
 @main.command()
 @click.option("--user", metavar="ID", help="Print the list of this user.")
 @click.option("-n", "n", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Items in a list.")
+@click.option("--context", "given", multiple=True, metavar="COLUMN=VALUE",
+              help="Ask in this context instead of that of the user's last event (with model.features.context); repeatable.")
 @click.option("--all", "everyone", is_flag=True, help="Write the lists of all users into `recommendations`.")
 @click.option("--touched-since", type=int, metavar="VERSION", help="Write those of users that learned something since.")
 @with_common
-def recommend(common: Common, user: str | None, n: int, everyone: bool, touched_since: int | None) -> None:
+def recommend(
+    common: Common, user: str | None, n: int, given: tuple[str, ...], everyone: bool, touched_since: int | None
+) -> None:
     """Recommend from the tables; no stream needs to run.
 
     \b
       freshet recommend --user 42 -n 10
+      freshet recommend --user 42 --context device=phone
       freshet recommend --all -n 50
       freshet recommend --touched-since 120
     """
     if sum([user is not None, everyone, touched_since is not None]) != 1:
         raise click.UsageError("Say for whom: --user ID, --all or --touched-since VERSION.")
+    if given and (user is None or not all("=" in text for text in given)):
+        raise click.UsageError("--context COLUMN=VALUE goes with --user ID.")
 
     def call(spark: Any, settings: Any) -> Any:
         from freshet.pipelines import recommend as pipeline
 
         if user is not None:
-            return pipeline.recommend_user(spark, settings, user=user, n=n)
+            return pipeline.recommend_user(spark, settings, user=user, n=n, context=dict(text.split("=", 1) for text in given))
         return pipeline.recommend_batch(spark, settings, n=n, touched_since=touched_since)
 
     run(common, call, show=_show)

@@ -1,11 +1,13 @@
 """A user as his newest items: sampled softmax over the next one, one sequential pass over a shard.
 
-    q     = sum_d w_d x_d / (sum_d w_d)^power,  w_d = decay^d        d = 0 the newest item, over those that have a row
+    q     = sum_d w_d x_d / (sum_d w_d)^power + sum_f z_f,  w_d = decay^d
+                                                                     d = 0 the newest item, over those that have a row
     s_a   = b_a + q . y_a                                            a = 0 the item that was taken, then the drawn ones
     loss  = weight * (log(sum_a exp(s_a)) - s_0)
 
 Rows: `past` float32 [x_1 .. x_k | slots] of an item as one a user had, `item` float32 [b, y_1 .. y_k | slots] as one to
-come, the bias's slot before the factors'. Two vectors an item, because what comes after a thing is seldom the thing.
+come, the bias's slot before the factors'; `feature` float32 [z_1 .. z_k | slots] of what was known of the event itself, such
+as the page that led to it. Two vectors an item, because what comes after a thing is seldom the thing.
 After Koren's item-item factorization (KDD 2008, section 5) and sampled softmax (Jean et al., ACL 2015), decayed by place.
 """
 
@@ -44,12 +46,23 @@ def query(past: np.ndarray, refs: np.ndarray, e: int, factors: int, decay: float
     return scale
 
 
-@compiled(void(IN_F4_2D, IN_I4_2D, int64, float64, float64, OUT_F4_2D))
-def queries(past, refs, factors, decay, power, out):  # type: ignore[no-untyped-def]
-    """out float32[m, k] = q of each row of refs int32[m, r]."""
+@njit(cache=True, nogil=True, forceinline=True)
+def _join(features: np.ndarray, refs: np.ndarray, e: int, factors: int, out: np.ndarray) -> None:
+    """out[0, :k] += z of the rows refs[e] (-1: none)."""
+    for f in range(refs.shape[1]):
+        r = refs[e, f]
+        if r >= 0:
+            for j in range(0, factors, LANES):
+                store(out, 0, j, factors - j, load(out, 0, j, factors - j) + load(features, r, j, factors - j))
+
+
+@compiled(void(IN_F4_2D, IN_I4_2D, IN_F4_2D, IN_I4_2D, int64, float64, float64, OUT_F4_2D))
+def queries(past, refs, features, feature_refs, factors, decay, power, out):  # type: ignore[no-untyped-def]
+    """out float32[m, k] = q of each row of refs int32[m, r] and of feature_refs int32[m, F]."""
     one = np.empty((1, factors), np.float32)
     for e in range(refs.shape[0]):
         query(past, refs, e, factors, decay, power, one)
+        _join(features, feature_refs, e, factors, one)
         out[e] = one[0]
 
 
@@ -71,8 +84,9 @@ def _softmax(scores: np.ndarray, item_ref: np.ndarray, e: int) -> float:
 
 @njit(cache=True, nogil=True)
 def score(
-    items: np.ndarray, past: np.ndarray, item_ref: np.ndarray, past_ref: np.ndarray, weight: np.ndarray, factors: int,
-    decay: float, power: float, prediction: np.ndarray, loss: np.ndarray,
+    items: np.ndarray, past: np.ndarray, features: np.ndarray, item_ref: np.ndarray, past_ref: np.ndarray,
+    feature_ref: np.ndarray, weight: np.ndarray, factors: int, decay: float, power: float, prediction: np.ndarray,
+    loss: np.ndarray,
 ) -> None:
     """Fill prediction (s_0) and loss float64[n] as `learn` does, with rows that stay as they are.
 
@@ -82,12 +96,11 @@ def score(
     q = np.empty((1, max(factors, 1)), np.float32)
     scores = np.empty(item_ref.shape[1])
     for e in range(item_ref.shape[0]):
-        known = query(past, past_ref, e, factors, decay, power, q) > 0.0
+        query(past, past_ref, e, factors, decay, power, q)
+        _join(features, feature_ref, e, factors, q)
         for a in range(item_ref.shape[1]):
             r = item_ref[e, a]
-            scores[a] = 0.0
-            if r >= 0:
-                scores[a] = float(items[r, 0]) + (float(dot(q, 0, 0, items, r, 1, factors)) if known else 0.0)
+            scores[a] = float(items[r, 0]) + float(dot(q, 0, 0, items, r, 1, factors)) if r >= 0 else 0.0
         prediction[e] = scores[0]
         highest = scores[0]
         for a in range(1, item_ref.shape[1]):
@@ -133,17 +146,19 @@ def _move_items(
 
 @njit(cache=True, nogil=True)
 def learn(
-    items: np.ndarray, past: np.ndarray, item_ref: np.ndarray, past_ref: np.ndarray, weight: np.ndarray, factors: int,
-    decay: float, power: float, bias_step: Step, step: Step, limit: float, item_a: np.ndarray, past_a: np.ndarray,
-    item_n: np.ndarray, past_n: np.ndarray, prediction: np.ndarray, loss: np.ndarray,
+    items: np.ndarray, past: np.ndarray, features: np.ndarray, item_ref: np.ndarray, past_ref: np.ndarray,
+    feature_ref: np.ndarray, weight: np.ndarray, factors: int, decay: float, power: float, bias_step: Step, step: Step,
+    limit: float, item_a: np.ndarray, past_a: np.ndarray, feature_a: np.ndarray, item_n: np.ndarray, past_n: np.ndarray,
+    feature_n: np.ndarray, prediction: np.ndarray, loss: np.ndarray,
 ) -> int:
-    """Learn the examples one after the other, changing `items` and `past` in place.
+    """Learn the examples one after the other, changing `items`, `past` and `features` in place.
 
-    item_ref int32[n, 1 + negatives], past_ref int32[n, r] (-1: none). Fills prediction (s_0) and loss float64[n], adds
-    each event's contraction and count to the rows it touched. Returns how often a row's norm was cut to `limit`.
+    item_ref int32[n, 1 + negatives], past_ref int32[n, r], feature_ref int32[n, F] (-1: none). Fills
+    prediction (s_0) and loss float64[n], adds each event's contraction and count to the rows it touched. Returns how often
+    a row's norm was cut to `limit`.
 
-    Contraction: of an item's row p_a (1 - p_a) (step |q|^2 + bias step); of a row of `past` its step times the square of
-    its weight in q times the trace of the loss's curvature in q, sum_a p_a |y_a|^2 - |sum_a p_a y_a|^2.
+    Contraction: of an item's row p_a (1 - p_a) (step |q|^2 + bias step); of a row of `past` or `feature` its step times the
+    square of its weight in q times the trace of the loss's curvature in q, sum_a p_a |y_a|^2 - |sum_a p_a y_a|^2.
     """
     scratch = np.empty((2, max(factors, 1)), np.float32)  # q, then the gradient of the loss in q
     chances = np.empty(item_ref.shape[1])
@@ -154,6 +169,7 @@ def learn(
             _ask(past, past_a, past_n, past_ref, e + AHEAD)
         w = float(weight[e])
         scale = query(past, past_ref, e, factors, decay, power, scratch)
+        _join(features, feature_ref, e, factors, scratch)
         for a in range(item_ref.shape[1]):
             r = item_ref[e, a]
             chances[a] = float(items[r, 0]) + float(dot(scratch, 0, 0, items, r, 1, factors)) if r >= 0 else 0.0
@@ -172,6 +188,13 @@ def learn(
                 past_n[r] += 1
                 capped += cut
             share *= decay
+        for f in range(feature_ref.shape[1]):
+            r = feature_ref[e, f]
+            if r >= 0:
+                rate, cut = descend(features, r, 0, factors, factors, np.float32(1.0), scratch, 1, 0, norm_g, step, limit)
+                feature_a[r] += w * rate * spread_y
+                feature_n[r] += 1
+                capped += cut
     return capped
 
 

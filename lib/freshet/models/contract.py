@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-USER, ITEM = "user", "item"  # id spaces
+USER, ITEM, FEATURE = "user", "item", "feature"  # id spaces
 MOST_RECENT = 16  # a user's newest items that are at hand for every event
 
 
@@ -41,7 +41,8 @@ class Block:
 class Events:
     """Accepted events of a micro-batch in canonical order (event_at, event_hash, revision); arrays of one length.
 
-    `event_at` in microseconds since 1970 UTC; `event_hash` xxhash64 of the event id.
+    `event_at` in microseconds since 1970 UTC; `event_hash` xxhash64 of the event id; `features` the keys of the event's
+    context, one column for each name in `model.features.context`, 0 where the event has none (see engine.features).
     """
 
     user_key: np.ndarray  # int64
@@ -50,6 +51,11 @@ class Events:
     weight: np.ndarray  # float64
     event_at: np.ndarray  # int64
     event_hash: np.ndarray  # int64
+    features: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.int64))  # int64[n, F]
+
+    def __post_init__(self) -> None:
+        if not self.features.shape[1]:
+            object.__setattr__(self, "features", np.empty((len(self.user_key), 0), np.int64))
 
     def __len__(self) -> int:
         return len(self.user_key)
@@ -154,12 +160,14 @@ class View:
 @dataclass(frozen=True)
 class Asked:
     """m users who ask for lists, as rows of a snapshot: of each block of the USER space the user's own row (int32[m]), of
-    each block of the ITEM space those of his newest items (int32[m, r], newest first); -1 for none. `clock` microseconds.
+    each block of the ITEM space those of his newest items (int32[m, r], newest first), of each block of the FEATURE space
+    those of the context he asks in (int32[m, F]); -1 for none. `clock` microseconds.
     """
 
     views: Mapping[str, View]
     user: Mapping[str, np.ndarray]
     recent: Mapping[str, np.ndarray]
+    features: Mapping[str, np.ndarray]
     clock: int
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from freshet.kernels import session as kernel
 from freshet.kernels.optimizers import SGD, slot_contraction, slots_of
 from freshet.models.contract import (
+    FEATURE,
     ITEM,
     MOST_RECENT,
     Asked,
@@ -48,6 +49,7 @@ class History(Base):
         self.negatives = settings.negatives or 16
         self.query_items = min(settings.query.items, MOST_RECENT)
         self.recent = self.query_items
+        self.features = len(settings.features.context)
         self.decay, self.power = settings.query.decay, settings.query.power
         self.mixes: tuple[Mix, ...] = (Mix(1.0, 0.0, settings.popularity_weight),)
         self.step, self.bias_step = steps(settings, "rmsprop", DEFAULTS)
@@ -57,46 +59,61 @@ class History(Base):
     def blocks(self) -> tuple[Block, ...]:
         slots, own = slots_of(self.step, self.factors), slot_contraction(self.step)
         bias_slots = 0 if self.bias_step.code == SGD else 1
+        vectors = {PAST: ITEM, **({FEATURE: FEATURE} if self.features else {})}
         return (
             Block(ITEM, ITEM, 1 + self.factors, bias_slots + slots, merge=self.merge, init_scale=self.scale, zeros=1,
                   slot_contraction=own),
-            Block(PAST, ITEM, self.factors, slots, merge=self.merge, init_scale=self.scale, slot_contraction=own),
+            *(Block(name, ids, self.factors, slots, merge=self.merge, init_scale=self.scale, slot_contraction=own)
+              for name, ids in vectors.items()),
         )
 
     def examples(self, events: Events, context: Context) -> Examples:
-        chosen = np.flatnonzero(self.positive(events) & context.drawn.any(axis=1) & (context.length > 0))
+        asked = (context.length > 0) | (events.features != 0).any(axis=1)
+        chosen = np.flatnonzero(self.positive(events) & context.drawn.any(axis=1) & asked)
         items, found = against(events, context, chosen)
         past = context.recent[chosen, : self.query_items]
         there = np.arange(past.shape[1]) < context.length[chosen, None]
         weight = events.weight[chosen].astype(np.float32)
-        return Examples(chosen, {ITEM: items, PAST: past}, np.ones(len(chosen), np.float32), weight, {ITEM: found, PAST: there})
+        keys, present = {ITEM: items, PAST: past}, {ITEM: found, PAST: there}
+        if self.features:
+            keys[FEATURE] = events.features[chosen]
+            present[FEATURE] = keys[FEATURE] != 0
+        return Examples(chosen, keys, np.ones(len(chosen), np.float32), weight, present)
 
     def score(self, task: ShardTask) -> tuple[np.ndarray, np.ndarray]:
         prediction, loss = np.empty(len(task.target)), np.empty(len(task.target))
         kernel.score(
-            task.rows[ITEM], task.rows[PAST], task.refs[ITEM], task.refs[PAST], task.weight, self.factors, self.decay,
-            self.power, prediction, loss,
-        )
+            *self._rows(task), *self._refs(task), task.weight, self.factors, self.decay, self.power, prediction, loss)
         return prediction, loss
 
     def learn(self, task: ShardTask) -> ShardResult:
         made = untouched(task)
         capped = kernel.learn(
-            task.rows[ITEM], task.rows[PAST], task.refs[ITEM], task.refs[PAST], task.weight, self.factors, self.decay,
-            self.power, self.bias_step, self.step, self.limit, made.contraction[ITEM], made.contraction[PAST],
-            made.touched[ITEM], made.touched[PAST], made.prediction, made.loss,
+            *self._rows(task), *self._refs(task), task.weight, self.factors, self.decay, self.power, self.bias_step,
+            self.step, self.limit, *self._per_row(made.contraction, np.float64), *self._per_row(made.touched, np.int64),
+            made.prediction, made.loss,
         )
         return replace(made, capped=capped)
 
+    def _rows(self, task: ShardTask) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        none = np.empty((0, self.factors), np.float32)
+        return task.rows[ITEM], task.rows[PAST], task.rows.get(FEATURE, none)
+
+    def _refs(self, task: ShardTask) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        none = np.empty((len(task.target), 0), np.int32)
+        return task.refs[ITEM], task.refs[PAST], task.refs.get(FEATURE, none)
+
+    def _per_row(self, values: dict[str, np.ndarray], kind: type) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return values[ITEM], values[PAST], values.get(FEATURE, np.empty(0, kind))
+
     def known(self, asked: Asked) -> np.ndarray:
-        return np.asarray((asked.recent[PAST][:, : self.query_items] >= 0).any(axis=1))
+        past = (asked.recent[PAST][:, : self.query_items] >= 0).any(axis=1)
+        return np.asarray(past | (asked.features[FEATURE] >= 0).any(axis=1) if self.features else past)
 
     def queries(self, asked: Asked) -> np.ndarray:
-        refs = asked.recent[PAST]
+        refs = np.ascontiguousarray(asked.recent[PAST][:, : self.query_items])
+        features = asked.features.get(FEATURE, np.empty((len(refs), 0), np.int32))
         out = np.zeros((len(refs), self.factors), np.float32)
-        if len(asked.views[PAST].values):
-            kernel.queries(
-                asked.views[PAST].values, np.ascontiguousarray(refs[:, : self.query_items]), self.factors, self.decay,
-                self.power, out,
-            )
+        past, context = (asked.views[name].values if name in asked.views else out[:0] for name in (PAST, FEATURE))
+        kernel.queries(past, refs, context, features, self.factors, self.decay, self.power, out)
         return out

@@ -42,7 +42,7 @@ class Attempted:
 
     def lag(self) -> float:
         """Seconds from the arrival of the newest record to now: for people, nothing computes with it."""
-        arrived = columns_of(self.batch.accepted)["arrived_at"]
+        arrived = columns_of(self.batch.accepted, ())["arrived_at"]
         return max(0.0, time.time() - float(arrived.max()) / 1e6) if len(arrived) else 0.0
 
 
@@ -143,7 +143,7 @@ class BatchCommitter:
         """Commit a batch that is not learned: same digest; what could have been learned is in quarantine too, once,
         where it was `refused` before."""
         opened, head = self._opened, self._opened.head
-        columns = columns_of(attempt.batch.accepted)
+        columns = columns_of(attempt.batch.accepted, opened.settings.model.features.context)
         admitted = admit(head, columns, dedup_window(opened.settings), attempt.batch.quarantined.num_rows)
         counts = dict(admitted.counts)
         counts[QUARANTINED] += counts[ACCEPTED]

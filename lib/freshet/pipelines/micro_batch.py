@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from freshet.engine.batch import CleanBatch, as_text
+from freshet.engine.features import feature_keys, feature_texts
 from freshet.errors import BatchRefused
 from freshet.head import Head
 from freshet.intake import KEYS, Admitted, admit
 from freshet.learner import Learned, Learner, Run
+from freshet.models.contract import FEATURE
 from freshet.pipelines.assembly import dedup_window
 from freshet.pipelines.rows import to_arrow
 from freshet.pipelines.stopwatch import Stopwatch
@@ -38,9 +41,10 @@ class Prepared:
     reasons: dict[str, int]
 
 
-def columns_of(table: pa.Table) -> dict[str, np.ndarray]:
-    """The numeric columns of cleaned records as numpy; times in microseconds."""
-    return {name: _numpy(table.column(name)) for name in NUMBERS}
+def columns_of(table: pa.Table, features: Sequence[str]) -> dict[str, np.ndarray]:
+    """The numeric columns of cleaned records as numpy, times in microseconds; and the keys of these of their context."""
+    numbers = {name: _numpy(table.column(name)) for name in NUMBERS}
+    return numbers | {"features": feature_keys(table.column("context"), features)}
 
 
 def _numpy(column: pa.ChunkedArray) -> np.ndarray:
@@ -57,7 +61,7 @@ def prepare(
     Raises BatchRefused (reason `refused share`, `not finite` or `capped`) with what must be told in `counts`.
     """
     with watch("admit"):
-        columns = columns_of(clean.accepted)
+        columns = columns_of(clean.accepted, settings.model.features.context)
         admitted = admit(head, columns, dedup_window(settings), clean.quarantined.num_rows)
         reasons = reasons_of(clean, admitted)
     _check_share(admitted, settings)
@@ -66,7 +70,7 @@ def prepare(
         parts = {
             EVENTS.name: clean.accepted.filter(admitted.accepted).select(EVENT_COLUMNS),
             QUARANTINE.name: quarantine(clean, admitted),
-            IDS.name: new_ids(clean.accepted, admitted),
+            IDS.name: new_ids(clean.accepted, columns, admitted, settings.model.features.context),
             PARAMETERS.name: to_arrow(head.blocks, {name: rows for name, (rows, _) in learned.changes.items()}),
         }
     return Prepared(columns, admitted, learned, parts, reasons)
@@ -112,11 +116,17 @@ def _as_quarantine(events: pa.Table, reason: str) -> pa.Table:
     return pa.table(columns)
 
 
-def new_ids(events: pa.Table, admitted: Admitted) -> pa.Table:
+def new_ids(
+    events: pa.Table, numbers: Mapping[str, np.ndarray], admitted: Admitted, features: Sequence[str]
+) -> pa.Table:
     """Rows of the ids table for keys seen for the first time."""
-    tables = []
+    names, tables = ["block", "key", "natural_id"], []
     for space, at in admitted.new_ids.items():
         taken = events.take(pa.array(at))
         columns = [pa.repeat(space, len(at)), taken.column(KEYS[space][0]), taken.column(f"{space}_id").cast(pa.string())]
-        tables.append(pa.Table.from_arrays(columns, names=["block", "key", "natural_id"]))
+        tables.append(pa.Table.from_arrays(columns, names=names))
+    shown = admitted.new_features
+    texts = feature_texts(events.column("context"), features, *shown)
+    keys = pa.array(numbers["features"][shown])
+    tables.append(pa.Table.from_arrays([pa.repeat(FEATURE, len(texts)), keys, texts], names=names))
     return pa.concat_tables(tables)

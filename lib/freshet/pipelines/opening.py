@@ -13,7 +13,6 @@ from freshet.errors import FreshetError, StateDamaged
 from freshet.head import Head, digests
 from freshet.intake import note_ids
 from freshet.learner import Learner
-from freshet.models.contract import ITEM, USER
 from freshet.pipelines.assembly import dedup_window, new_head
 from freshet.pipelines.rows import from_arrow
 from freshet.settings import Settings
@@ -90,7 +89,7 @@ def load_memory(head: Head, reading: Reading, settings: Settings) -> None:
     if keys.num_rows:
         head.seen.add(keys.column("dedup_key").to_numpy(), times(keys.column("event_at")))
     checks = id_checks(reading.tables, reading.history, reading.version)
-    for space in (USER, ITEM):
+    for space in head.ids:
         mine = checks.filter(pc.equal(checks.column("block"), space))
         note_ids(head, space, mine.column("key").to_numpy(), mine.column("check").to_numpy())
 

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import xxhash
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from freshet.engine.features import given_context, natural_key
 from freshet.head import Head, digests
 from freshet.kernels.history import archive_keys, ring_of
 from freshet.learner import Learner
 from freshet.lists import BY_MODEL, BY_POPULARITY, Lists, shelf, top_items
-from freshet.models.contract import ITEM, USER
+from freshet.models.contract import FEATURE, ITEM, USER
 from freshet.pipelines.assembly import half_lives, new_head, new_learner
 from freshet.pipelines.opening import Reading, load_head, open_reading
 from freshet.pipelines.rows import from_arrow
 from freshet.pipelines.starting import check_structure
-from freshet.schema import HISTORY, HISTORY_ARCHIVE, ITEMS, MIX, POPULARITY, RECOMMENDATIONS
+from freshet.schema import HISTORY, HISTORY_ARCHIVE, ITEMS, LAST_CONTEXT, MIX, POPULARITY, RECOMMENDATIONS
 from freshet.settings import Settings
 from freshet.store.events import natural_ids
 from freshet.store.parameters import state
@@ -31,19 +31,23 @@ from freshet.store.parameters import state
 USERS_AT_ONCE = 20_000
 
 
-def recommend_user(spark: SparkSession, settings: Settings, *, user: str, n: int = 10) -> list[dict[str, Any]]:
+def recommend_user(
+    spark: SparkSession, settings: Settings, *, user: str, n: int = 10, context: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
     """The n best items of a user at the newest version: rank, item_id, title, score, reason, snapshot_version.
 
-    A user nobody has met gets the popular items, and the reason says so. Reads the user's rows and the items', not the
-    whole state.
+    `context` says in what context he asks (column -> value); without one it is that of his last event. A user nobody has
+    met gets the popular items, and the reason says so. Reads the user's rows and the items', not the whole state. Raises
+    UnknownName for a column that is not in model.features.context.
     """
-    return recommend_users(spark, settings, [user], n=n)[user]
+    return recommend_users(spark, settings, [user], n=n, context=context)[user]
 
 
 def recommend_users(
-    spark: SparkSession, settings: Settings, users: Sequence[str], *, n: int = 10
+    spark: SparkSession, settings: Settings, users: Sequence[str], *, n: int = 10, context: Mapping[str, str] | None = None
 ) -> dict[str, list[dict[str, Any]]]:
-    """As recommend_user, for several users at once."""
+    """As recommend_user, for several users at once, all in the same context where one is given."""
+    asked = given_context(context, settings.model.features.context) if context else None
     reading = open_reading(spark, settings)
     check_structure(reading.snapshot, settings, reading.tables)
     keys = np.array([natural_key(user) for user in users], np.int64)
@@ -51,7 +55,8 @@ def recommend_users(
     head = _partial_head(reading, settings, learner, keys)
     names = Names(reading)
     on = shelf(head, learner.model, half_lives(settings), names.order(head.tables[POPULARITY].keys))
-    lists = top_items(head, learner.model, on, keys, n, settings.history.items)
+    features = None if asked is None else np.tile(asked, (len(users), 1))
+    lists = top_items(head, learner.model, on, keys, n, settings.history.items, features)
     items = reading.tables.read(ITEMS.name).select("item_id", "title").toArrow().to_pylist()
     titles = {row["item_id"]: row["title"] for row in items}
     return {user: _places(lists, number, names, titles, reading.version) for number, user in enumerate(users)}
@@ -129,20 +134,17 @@ class Names:
         return order
 
 
-def natural_key(natural_id: str) -> int:
-    """The int64 key of a natural id: xxhash64 of its bytes, seed 42, as Spark's xxhash64."""
-    value = xxhash.xxh64_intdigest(natural_id.encode(), seed=42)
-    return value - 2**64 if value >= 2**63 else value
-
-
 def _partial_head(reading: Reading, settings: Settings, learner: Learner, users: np.ndarray) -> Head:
     """A head with all items and some users."""
     head = new_head(learner.model, settings)
     ring = np.arange(ring_of(settings.history.items))
     archive = archive_keys(np.repeat(users, len(ring)), np.tile(ring, len(users)))
-    own = {space: tuple(block.name for block in learner.model.blocks() if block.ids == space) for space in (ITEM, USER)}
+    spaces = (ITEM, USER, FEATURE)
+    own = {space: tuple(block.name for block in learner.model.blocks() if block.ids == space) for space in spaces}
+    last = (LAST_CONTEXT,) if LAST_CONTEXT in head.blocks else ()
     for blocks, keys in (
-        ((*own[ITEM], POPULARITY, MIX), None), ((*own[USER], HISTORY), users.tolist()), ((HISTORY_ARCHIVE,), archive.tolist()),
+        ((*own[ITEM], *own[FEATURE], POPULARITY, MIX), None), ((*own[USER], HISTORY, *last), users.tolist()),
+        ((HISTORY_ARCHIVE,), archive.tolist()),
     ):
         table = state(reading.tables, reading.history, reading.version, blocks, keys).toArrow()
         for name in blocks:

@@ -13,8 +13,8 @@ from pyspark.sql import SparkSession
 from freshet import __version__
 from freshet.errors import CheckFailed, FreshetError
 from freshet.head import Head
+from freshet.intake import events_of
 from freshet.learner import Learner
-from freshet.models.contract import Events
 from freshet.pipelines.assembly import new_head, new_learner
 from freshet.pipelines.micro_batch import columns_of
 from freshet.pipelines.opening import Reading, load_head, open_reading
@@ -50,7 +50,8 @@ def replay(
                 place = Placement(spark, learner.model, runs[run])
                 stack.callback(place.close)
             events += table.num_rows
-            relearn(head, learner, table, place, snapshot.event_clock or 0)
+            features = runs[run].model.features.context
+            relearn(head, learner, table, features, place, snapshot.event_clock or 0)
             if verify and head.hex_digest != snapshot.digest:
                 raise _differs(snapshot, head.hex_digest)
     return {
@@ -86,12 +87,13 @@ def _state_before(reading: Reading, version: int, settings: Settings, learner: L
     return load_head(earlier, settings, learner)
 
 
-def relearn(head: Head, learner: Learner, table: pa.Table, place: Placement, clock: int) -> None:
-    """Learn accepted events once more and take the result."""
-    columns = columns_of(table)
+def relearn(
+    head: Head, learner: Learner, table: pa.Table, features: Sequence[str], place: Placement, clock: int
+) -> None:
+    """Learn accepted events once more, with these features of their context, and take the result."""
+    columns = columns_of(table, features)
     order = np.lexsort((table.column("revision").to_numpy(), columns["event_hash"], columns["event_at"]))
-    names = ("user_key", "item_key", "value", "weight", "event_at", "event_hash")
-    learned = learner.learn(head, Events(*(columns[name][order] for name in names)), place)
+    learned = learner.learn(head, events_of(columns, order), place)
     head.apply(learned.changes, learned.digest)
     head.clock = clock
 

@@ -28,7 +28,8 @@ from freshet.store.tables import Tables
 # What a model is made of: changed, the same rows would mean something else.
 STRUCTURE = (
     ("model", "name"), ("model", "factors"), ("model", "shards"), ("model", "seed"), ("model", "optimizer", "name"),
-    ("model", "optimizer", "accumulator"), ("model", "neighbours", "links"), ("popularity", "also"), ("history", "items"),
+    ("model", "optimizer", "accumulator"), ("model", "neighbours", "links"),
+    ("model", "features", "context"), ("popularity", "also"), ("history", "items"),
     ("window", "events"),
 )
 

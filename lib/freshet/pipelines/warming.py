@@ -32,7 +32,8 @@ def _learn_nothing(settings: Settings) -> None:
     number = np.arange(EVENTS, dtype=np.int64)
     for batch in range(2):
         at = number + batch * EVENTS
-        events = Events(at % 7, at % 11, np.ones(EVENTS), np.ones(EVENTS), at, at * 7919)
+        features = np.tile(at[:, None] % 3 + 1, len(settings.model.features.context))
+        events = Events(at % 7, at % 11, np.ones(EVENTS), np.ones(EVENTS), at, at * 7919, features)
         # Settings under which learning runs away are told by the first real micro-batch, not by a thread.
         with suppress(BatchRefused):
             learned = learner.learn(head, events, lambda tasks: [learner.model.learn(task) for task in tasks])

@@ -6,7 +6,17 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from freshet.settings.fields import Count, CountOrNone, DurationOrNever, NotNegative, Positive, Section, Share, as_tuple
+from freshet.settings.fields import (
+    Count,
+    CountOrNone,
+    DurationOrNever,
+    NotNegative,
+    Positive,
+    Section,
+    Share,
+    Texts,
+    as_tuple,
+)
 
 Factors = Annotated[int, Field(ge=1, le=4096)]
 Shards = Annotated[int, Field(ge=1, le=1024)]
@@ -44,6 +54,12 @@ class NeighbourSettings(Section):
     shrink: NotNegative = 20.0
 
 
+class FeatureSettings(Section):
+    """What else is known of an event, beside user and item, that the model may use (history, blend)."""
+
+    context: Texts = ()
+
+
 class ModelSettings(Section):
     """What is learned, and in how many shards and rounds."""
 
@@ -65,6 +81,7 @@ class ModelSettings(Section):
     popularity_weight: NotNegative = 1.0
     query: QuerySettings = QuerySettings()
     neighbours: NeighbourSettings = NeighbourSettings()
+    features: FeatureSettings = FeatureSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from typing import Self
 
-from freshet.settings.fields import Section
+from pydantic import model_validator
+
+from freshet.settings.fields import Section, related
 from freshet.settings.learning import (
     GuardSettings,
     HistorySettings,
@@ -33,6 +36,14 @@ class Settings(Section):
     stream: StreamSettings = StreamSettings()
     spark: SparkSettings = SparkSettings()
     demo: DemoSettings = DemoSettings()
+
+    @model_validator(mode="after")
+    def _features(self) -> Self:
+        unknown = sorted(set(self.model.features.context) - set(self.source.context))
+        if unknown:
+            what = f"only columns that source.context keeps, and not {', '.join(unknown)}"
+            raise related(what, "model.features.context", "source.context")
+        return self
 
     def to_json(self) -> str:
         """The settings as they stand in a snapshot row: keys sorted, durations in seconds, secrets redacted."""

@@ -1,0 +1,46 @@
+"""Keys of features: those of SQL, one for a text, none for nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from freshet.engine.features import feature_keys, feature_texts, given_context, natural_key
+from freshet.errors import UnknownName
+
+MAPS = pa.map_(pa.string(), pa.string())
+CONTEXT = pa.chunked_array([
+    pa.array([[("device", "phone"), ("page", "ü=1")], None, [("page", "home")]], MAPS),
+    pa.array([[("device", "desk"), ("page", "home")], [("device", "phone")]], MAPS),
+])
+NAMES = ("page", "device")
+
+
+def test_keys_are_hashes_of_column_and_value_and_0_where_there_is_none(spark) -> None:
+    keys = feature_keys(CONTEXT, NAMES)
+    texts = ["page=ü=1", "device=phone", "page=home", "device=desk"]
+    rows = spark.createDataFrame([(text,) for text in texts], "text string").selectExpr("text", "xxhash64(text) as key").collect()
+    by_spark = {row.text: row.key for row in rows}
+    assert {text: natural_key(text) for text in texts} == by_spark
+    assert keys.tolist() == [
+        [by_spark["page=ü=1"], by_spark["device=phone"]], [0, 0], [by_spark["page=home"], 0],
+        [by_spark["page=home"], by_spark["device=desk"]], [0, by_spark["device=phone"]],
+    ]
+    assert feature_keys(CONTEXT, ()).shape == (5, 0)
+    assert feature_keys(pa.chunked_array([pa.nulls(3, MAPS)]), NAMES).tolist() == [[0, 0]] * 3
+
+
+def test_texts_stand_at_the_places_of_their_keys() -> None:
+    rows, columns = np.nonzero(feature_keys(CONTEXT, NAMES))
+    texts = feature_texts(CONTEXT, NAMES, rows, columns).to_pylist()
+    assert [natural_key(text) for text in texts] == feature_keys(CONTEXT, NAMES)[rows, columns].tolist()
+    none = np.empty(0, np.int64)
+    assert feature_texts(CONTEXT, NAMES, none, none).to_pylist() == []
+
+
+def test_a_given_context_has_the_same_keys_and_unknown_columns_are_refused() -> None:
+    assert given_context({"device": "phone"}, NAMES).tolist() == [0, natural_key("device=phone")]
+    with pytest.raises(UnknownName) as refused:
+        given_context({"devise": "phone"}, NAMES)
+    assert refused.value.nearest == "device"  # type: ignore[attr-defined]
