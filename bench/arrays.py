@@ -28,11 +28,16 @@ def keys(numbers: np.ndarray, space: str) -> np.ndarray:
     return mix((numbers + offset).astype(np.uint64)).astype(np.int64)
 
 
-def events(user: np.ndarray, item: np.ndarray, value: np.ndarray, at: np.ndarray, first: int = 0) -> Events:
-    """Events of numbered users and items; `at` in microseconds, ascending; `first` is the number of the first event."""
+def events(
+    user: np.ndarray, item: np.ndarray, value: np.ndarray, at: np.ndarray, first: int = 0, context: Sequence[np.ndarray] = (),
+) -> Events:
+    """Events of numbered users and items, with the numbered values of each column of their context; `at` in microseconds,
+    ascending; `first` is the number of the first event."""
     n = len(user)
     hashed = mix((np.arange(first, first + n) + (1 << 41)).astype(np.uint64)).astype(np.int64)
-    return Events(keys(user, USER), keys(item, ITEM), value.astype(np.float64), np.ones(n), at.astype(np.int64), hashed)
+    known = [mix((column + ((42 + number) << 41)).astype(np.uint64)).astype(np.int64) for number, column in enumerate(context)]
+    features = np.stack(known, axis=1) if known else np.empty((n, 0), np.int64)
+    return Events(keys(user, USER), keys(item, ITEM), value.astype(np.float64), np.ones(n), at.astype(np.int64), hashed, features)
 
 
 class Arrays:

@@ -23,15 +23,18 @@ MICRO = {"s": 1_000_000, "ms": 1000}
 
 @dataclass(frozen=True)
 class Triples:
-    """Users, items, values and times (microseconds) of a set, ascending in time, as the set's own numbers."""
+    """Users, items, values and times (microseconds) of a set, ascending in time, as the set's own numbers; and the columns
+    of its context."""
 
     user: np.ndarray
     item: np.ndarray
     value: np.ndarray
     at: np.ndarray
+    context: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __getitem__(self, part: slice) -> Triples:
-        return Triples(self.user[part], self.item[part], self.value[part], self.at[part])
+        context = {name: column[part] for name, column in self.context.items()}
+        return Triples(self.user[part], self.item[part], self.value[part], self.at[part], context)
 
 
 @dataclass
@@ -63,17 +66,21 @@ def ratings(data: Path, name: str) -> Triples:
 
 def clicks(data: Path) -> Triples:
     """globo-clicks. Raises NotThere."""
-    return _triples(data, "globo-clicks", "user_id", "click_article_id", None, "click_timestamp", "ms")
+    context = [f"click_{name}" for name in ("environment", "deviceGroup", "os", "country", "region", "referrer_type")]
+    return _triples(data, "globo-clicks", "user_id", "click_article_id", None, "click_timestamp", "ms", context)
 
 
-def _triples(data: Path, name: str, user: str, item: str, value: str | None, time: str, unit: str) -> Triples:
+def _triples(
+    data: Path, name: str, user: str, item: str, value: str | None, time: str, unit: str, context: Sequence[str] = ()
+) -> Triples:
     if not (data / name).is_dir():
         raise NotThere(f"the folder of the public sets holds no {name}")
     parts = list(SETS[name].read(data / name))
-    columns = {column: np.concatenate([part[column].to_numpy() for part in parts]) for column in (user, item, time, *([value] if value else []))}
+    columns = {column: np.concatenate([part[column].to_numpy() for part in parts]) for column in (user, item, time, *context, *([value] if value else []))}
     order = np.argsort(columns[time], kind="stable")
     values = columns[value][order].astype(np.float64) if value else np.ones(len(order))
-    return Triples(columns[user][order], columns[item][order], values, columns[time][order] * MICRO[unit])
+    known = {column: columns[column][order] for column in context}
+    return Triples(columns[user][order], columns[item][order], values, columns[time][order] * MICRO[unit], known)
 
 
 def run(
@@ -90,7 +97,8 @@ def run(
     borders = sorted({*range(0, count, size), *cuts.values(), 0, count})
     for begin, end in pairwise(borders):
         part = triples[begin:end]
-        learned = arrays.step(events(part.user, part.item, part.value, part.at, begin), timer)
+        known = [part.context[name] for name in settings.model.features.context]
+        learned = arrays.step(events(part.user, part.item, part.value, part.at, begin, known), timer)
         for name, cut in cuts.items():
             if begin >= cut:
                 for metric in learned.metrics:

@@ -21,8 +21,9 @@ from freshet.models import make_model
 from freshet.settings import Settings, load
 
 EXAMPLES = Path(__file__).parents[1] / "conf" / "examples"
-BLEND_FILMS, BLEND_NEWS, BLEND_LISTENERS, BLEND_BUYERS = (
-    tuple(f"real.{name}.blend.{metric}" for metric in ("recall", "ndcg")) for name in ("ml100k", "globo", "lastfm", "beauty"))
+BLEND_FILMS, BLEND_NEWS, BLEND_CONTEXT, BLEND_MINUTES, BLEND_LISTENERS, BLEND_BUYERS = (
+    tuple(f"real.{name}.blend.{metric}" for metric in ("recall", "ndcg"))
+    for name in ("ml100k", "globo", "globo.context", "globo.context.1000", "lastfm", "beauty"))
 RANKED = 512  # events of a micro-batch of 10,000 that are ranked; of smaller ones all are
 
 
@@ -37,7 +38,8 @@ def measure(options: Options) -> Result:
     for part, names in (
         (_ratings, ("real.ml100k.rmse.1", "real.ml100k.rmse.8")), (_small, ("real.mlsmall.rmse",)),
         (_films, ("real.ml100k.bpr.recall",)), (_news, ("real.globo.bpr.recall",)), (_shop, ("real.retailrocket.bpr.recall",)),
-        (_films_in_turn, BLEND_FILMS), (_news_in_turn, BLEND_NEWS), (_listeners, BLEND_LISTENERS), (_buyers, BLEND_BUYERS),
+        (_films_in_turn, BLEND_FILMS), (_news_in_turn, BLEND_NEWS), (_news_in_context, (*BLEND_CONTEXT, *BLEND_MINUTES)),
+        (_listeners, BLEND_LISTENERS), (_buyers, BLEND_BUYERS),
     ):
         try:
             part(options, result)
@@ -121,8 +123,17 @@ def _news_in_turn(options: Options, result: Result) -> None:
     triples = clicks(options.data or Path())
     if options.quick:
         triples = triples[:400_000]
-    settings = example("globo-clicks", f"metrics.sample={RANKED}")
+    settings = example("globo-clicks", "model.features.context=[]", f"metrics.sample={RANKED}")
     _ranked("globo", "globo-clicks, micro-batches of 10,000", triples, 10_000, settings, result)
+
+
+def _news_in_context(options: Options, result: Result) -> None:
+    triples = clicks(options.data or Path())
+    if options.quick:
+        triples = triples[:400_000]
+    for name, size, ranked in (("globo.context", 10_000, RANKED), ("globo.context.1000", 1000, RANKED // 8)):
+        what = f"globo-clicks with the context of a click, micro-batches of {size:,}"
+        _ranked(name, what, triples, size, example("globo-clicks", f"metrics.sample={ranked}"), result)
 
 
 def _listeners(options: Options, result: Result) -> None:
