@@ -56,6 +56,22 @@ def test_an_error_anywhere_loses_and_doubles_nothing(site, new_site, monkeypatch
     assert site.spark.read.format("delta").load(str(site.folder / "model" / "events")).count() > events["n"]
 
 
+def test_checksums_of_a_log_that_were_never_written_do_not_end_the_stream(site, new_site) -> None:
+    """What a process leaves that dies between an entry of a table's log and its checksum, with a checkpoint before it."""
+    every = ["store.log_checkpoint_interval=2"]
+    hurt, unhurt = new_site("hurt", every), new_site("unhurt", every)
+    for one in (hurt, unhurt):
+        one.write(480, 60, Dirt.spread(0.2))
+        one.train(until=lambda read: read >= 240)
+    for checksum in (hurt.folder / "model").glob("*/_delta_log/*.crc"):
+        checksum.unlink()
+    hurt.spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()  # as a new process finds it
+    for one in (hurt, unhurt):
+        one.train()
+    assert [row.kind for row in hurt.snapshots()].count("learn") == 8
+    assert hurt.digest() == unhurt.digest()
+
+
 def test_a_start_that_dies_leaves_a_model_that_starts(site, monkeypatch) -> None:
     site.write(60, 60)
     for place in ("before_snapshot_row", "after_snapshot_row"):

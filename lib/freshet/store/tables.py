@@ -163,7 +163,13 @@ class Tables:
 
     def in_parallel(self, count: int) -> ThreadPoolExecutor:
         """Threads for independent work on tables."""
-        return ThreadPoolExecutor(max_workers=max(count, 1), thread_name_prefix="store")
+        return ThreadPoolExecutor(max(count, 1), "store", initializer=self._own_session)
+
+    def _own_session(self) -> None:
+        """Give a new thread its session of Spark. A stream's threads have none, and Delta asks for it where a process died
+        between an entry of a log and its checksum: the log's checkpoint is then read by a job."""
+        assert self.spark._jvm is not None
+        self.spark._get_j_spark_session_class(self.spark._jvm).setActiveSession(self.spark._jsparkSession)
 
 
 @contextmanager
@@ -194,6 +200,6 @@ def engine_errors(name: str, action: str, version: int | None = None) -> Iterato
 
 
 def _cause(lines: list[str]) -> str:
-    """The innermost cause a Java stack trace names, else its first line."""
-    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
+    """The innermost cause a Java stack trace names, else the error it is of, else its first line."""
+    causes = [line.removeprefix(": ").removeprefix("Caused by: ") for line in lines if line.startswith((": ", "Caused by: "))]
     return (causes[-1] if causes else lines[0] if lines else "no message")[:500].rstrip(".")
