@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from freshet.attributes import describe
 from freshet.head import Head
 from freshet.intake import note_ids
 from freshet.kernels.seeds import mix
@@ -28,6 +29,10 @@ def key(kind: int, number: np.ndarray) -> np.ndarray:
 
 
 USER_KEYS, ITEM_KEYS = key(1, np.arange(USERS)), key(2, np.arange(ITEMS))
+
+
+# Of an item: whether its number is even, a third of the items it belongs to, and nothing in the third place.
+ATTRIBUTES = np.stack([key(8, np.arange(ITEMS) % 2), key(9, np.arange(ITEMS) % 3), np.zeros(ITEMS, np.int64)], axis=1)
 
 
 def likes(user: np.ndarray, item: np.ndarray) -> np.ndarray:
@@ -68,6 +73,8 @@ class Lab:
         made = new_learner(self.chosen)
         self.learner = Learner(self.model or made.model, made.spec)
         self.head = new_head(self.learner.model, self.chosen)
+        if self.chosen.model.features.items:
+            self.head.apply(*describe(self.head, ITEM_KEYS, ATTRIBUTES))
 
     def seen(self, events: Events) -> Events:
         """The events with as many features as the settings name: one of five values, the first tells the users' halves."""

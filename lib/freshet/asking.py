@@ -9,7 +9,7 @@ import numpy as np
 
 from freshet.head import Head
 from freshet.kernels.popularity import count_column, log_popularity
-from freshet.models.contract import FEATURE, ITEM, USER, Asked, Extras, Model
+from freshet.models.contract import ATTRIBUTE, FEATURE, ITEM, USER, Asked, Extras, Model
 from freshet.schema import HISTORY, LAST_CONTEXT, POPULARITY
 
 POPULARITY_FLOOR = 1e-3  # decayed count below which an item counts as forgotten
@@ -69,6 +69,9 @@ def on_offer(head: Head, model: Model, rows: np.ndarray, half_lives: Sequence[fl
         column = np.ascontiguousarray(counts[:, count_column(number)])
         log_popularity(column, last_at, head.clock, half_life, POPULARITY_FLOOR, log_count[number])
     own = {block.name: head.item_rows(block.name)[rows] for block in model.blocks() if block.ids == ITEM}
+    described = [block.name for block in model.blocks() if block.ids == ATTRIBUTE]
+    attributes = head.attributes(table.keys[rows]) if described else rows
+    own |= {name: head.lookup(name, attributes.ravel()).reshape(attributes.shape) for name in described}
     vectors, bias = model.item_matrix({block.name: head.view(block.name) for block in model.blocks()}, own)
     return Items(rows, table.keys[rows], vectors, bias, log_count)
 

@@ -14,17 +14,17 @@ from freshet.kernels.digest import as_hex, block_seed, fold, row_digests
 from freshet.kernels.history import CHUNK, OPEN
 from freshet.kernels.rows import RowTable
 from freshet.kernels.seen import SeenEvents
-from freshet.models.contract import FEATURE, ITEM, USER, Block, Rows, View
-from freshet.schema import HISTORY, HISTORY_ARCHIVE, LAST_CONTEXT, MIX, POPULARITY, WINDOW
+from freshet.models.contract import ATTRIBUTE, FEATURE, ITEM, USER, Block, Rows, View
+from freshet.schema import HISTORY, HISTORY_ARCHIVE, ITEM_ATTRIBUTES, LAST_CONTEXT, MIX, POPULARITY, WINDOW
 
 TOTALS = "totals"
 TOTALS_KEY = 0
 WINDOW_LINKS = 32
 
 
-def companions(half_lives: int = 1, features: int = 0) -> tuple[Block, ...]:
-    """Blocks learned beside every model (see freshet.companions), popularity with that many half-lives, the last context of
-    a user where events have that many features."""
+def companions(half_lives: int = 1, features: int = 0, attributes: int = 0) -> tuple[Block, ...]:
+    """Blocks learned beside every model (see freshet.companions), popularity with that many half-lives; the last context of
+    a user where events have that many features; what is known of an item where it may have that many attributes."""
     return (
         Block(POPULARITY, ITEM, 1 + half_lives, merge="sum"),
         Block(TOTALS, None, 1 + half_lives, merge="sum"),
@@ -33,6 +33,7 @@ def companions(half_lives: int = 1, features: int = 0) -> tuple[Block, ...]:
         Block(WINDOW, None, 0, links=WINDOW_LINKS),
         Block(MIX, None, 6, merge="sum"),
         *([Block(LAST_CONTEXT, USER, 0, links=features)] if features else []),
+        *([Block(ITEM_ATTRIBUTES, ITEM, 0, links=attributes)] if attributes else []),
     )
 
 
@@ -49,14 +50,17 @@ class Head:
     `digest` is the XOR of all row digests, kept up to date by `apply`; `clock` the event clock in microseconds.
     """
 
-    def __init__(self, blocks: Iterable[Block], dedup_window: int, half_lives: int = 1, features: int = 0) -> None:
-        self.blocks: dict[str, Block] = {block.name: block for block in (*blocks, *companions(half_lives, features))}
+    def __init__(
+        self, blocks: Iterable[Block], dedup_window: int, half_lives: int = 1, features: int = 0, attributes: int = 0
+    ) -> None:
+        beside = companions(half_lives, features, attributes)
+        self.blocks: dict[str, Block] = {block.name: block for block in (*blocks, *beside)}
         self.tables = {name: _table(block) for name, block in self.blocks.items()}
         self.digest = 0
         self.clock = 0
         self.seen = SeenEvents(dedup_window)
         # First sight of a natural id, with a second, independent hash of it that tells two ids of one key apart.
-        self.ids = {space: RowTable({"check": (np.int64, 0)}) for space in (USER, ITEM, FEATURE)}
+        self.ids = {space: RowTable({"check": (np.int64, 0)}) for space in (USER, ITEM, FEATURE, ATTRIBUTE)}
         self._item_rows: dict[str, np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -156,6 +160,16 @@ class Head:
             rows[missing] = self.lookup(block, keys[missing])
         self._item_rows[block] = rows
         return rows
+
+    def attributes(self, items: np.ndarray) -> np.ndarray:
+        """int64[..., A]: keys of the attributes of items int64[...], 0 for none."""
+        if ITEM_ATTRIBUTES not in self.tables:
+            return np.empty((*items.shape, 0), np.int64)
+        rows, table = self.lookup(ITEM_ATTRIBUTES, items.ravel()), self.tables[ITEM_ATTRIBUTES]
+        found = np.zeros((len(rows), self.blocks[ITEM_ATTRIBUTES].links), np.int64)
+        known = np.flatnonzero(rows >= 0)
+        found[known] = table.column("links")[rows[known]]
+        return found.reshape(*items.shape, found.shape[1])
 
     def window(self) -> np.ndarray:
         """int64 item keys of recent events, oldest first (rows lie in slot order: the first was slot 0)."""

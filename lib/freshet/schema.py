@@ -16,6 +16,7 @@ HISTORY_ARCHIVE = "history_archive"
 WINDOW = "window"
 MIX = "mix"
 LAST_CONTEXT = "last_context"
+ITEM_ATTRIBUTES = "item_attributes"
 
 # What became of an event that was read: the four add up to `read` (promise 4).
 ACCEPTED, QUARANTINED, DUPLICATE, LATE = "accepted", "quarantined", "duplicate", "late"
@@ -77,9 +78,9 @@ QUARANTINE = Table("quarantine", "an event that was read and not learned", (
 ))
 
 IDS = Table("ids", "the natural id behind a key, at first sight", (
-    Column("block", "string", "id space: user, item or feature", True),
+    Column("block", "string", "id space: user, item, feature or attribute", True),
     Column("key", "bigint", "xxhash64 (seed 42) of the natural id", True),
-    Column("natural_id", "string", "the id as the source has it; of a feature column=value", True),
+    Column("natural_id", "string", "the id as the source has it; of a feature or an attribute column=value", True),
     *_COMMIT,
 ))
 
@@ -111,7 +112,7 @@ SNAPSHOTS = Table("snapshots", "a version of the model; appending it is the comm
     Column("parent", "bigint", "version it was made from; null for the first"),
     Column("path", "array<struct<branch:string,upto:bigint>>",
            "branches the state stands on, each up to a version, own branch last", True),
-    Column("kind", "string", "start, learn, refused, base, rollback, skip, ...", True),
+    Column("kind", "string", "start, learn, items, refused, base, rollback, skip, maintain", True),
     Column("epoch", "bigint", "grows with every start of a learner; a lower one after a higher one is void", True),
     Column("run", "string", "id of the process run that made it", True),
     Column("checkpoint_id", "string", "id of the streaming checkpoint; null when no stream made it"),

@@ -42,8 +42,10 @@ Keys of users and items are those of `ids`; times are `last_event_at`, to which 
 | `mean` | `mf` | 0 | mean of the values | |
 | `past` | `history`, `blend` | item | factors of the item as one the user had | |
 | `neighbours` | `cooccurrence`, `blend` | item | sum of counts, then that of each link | taken after it, or before it |
-| `feature` | `history`, `blend` with `model.features` | column=value | factors | |
-| `last_context` | every model with `model.features` | user | | features of the newest event, 0 for none |
+| `feature` | `history`, `blend` with `model.features.context` | column=value | factors | |
+| `attribute` | `history`, `blend` with `model.features.items` | column=value | bias, factors | |
+| `item_attributes` | every model with `model.features.items` | item | | its attributes |
+| `last_context` | every model with `model.features.context` | user | | features of the newest event, 0 for none |
 | `mix` | `blend` | choice | NDCG, events, weights of history, cooccurrence, popularity, half-life in seconds (0: never) | |
 
 Which mix leads, and what is taken after an item, in the SQL of `freshet sql`:

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from freshet.engine.features import feature_keys, feature_texts, given_context, natural_key
+from freshet.engine.features import feature_keys, feature_texts, given_context, item_attributes, natural_key
 from freshet.errors import UnknownName
 
 MAPS = pa.map_(pa.string(), pa.string())
@@ -44,3 +44,26 @@ def test_a_given_context_has_the_same_keys_and_unknown_columns_are_refused() -> 
     with pytest.raises(UnknownName) as refused:
         given_context({"devise": "phone"}, NAMES)
     assert refused.value.nearest == "device"  # type: ignore[attr-defined]
+
+
+ITEMS = pa.table({
+    "category": ["news|sport", None, "news", ""], "title": ["The  big Game", "the game the", None, "x"],
+    "attributes": pa.array([[("tag", "a | b|a")], None, [("other", "z")], [("tag", "b")]], MAPS),
+})
+
+
+def test_values_of_items_are_split_and_counted_once() -> None:
+    keys, texts, text_keys = item_attributes(ITEMS, ["category", "tag"], 4)
+    said = dict(zip(text_keys.tolist(), texts.to_pylist(), strict=True)) | {0: ""}
+    assert [[said[key] for key in row] for row in keys.tolist()] == [
+        ["category=news", "category=sport", "tag=a", "tag=b"], [""] * 4, ["category=news", "", "", ""], ["tag=b", "", "", ""]]
+    assert all(natural_key(text) == key for key, text in said.items() if text)
+
+
+def test_titles_are_their_words_and_what_is_over_is_left_out() -> None:
+    keys, texts, text_keys = item_attributes(ITEMS, ["title"], 2)
+    said = dict(zip(text_keys.tolist(), texts.to_pylist(), strict=True)) | {0: ""}
+    assert [[said[key] for key in row] for row in keys.tolist()] == [
+        ["title=the", "title=big"], ["title=the", "title=game"], ["", ""], ["title=x", ""]]
+    empty, none, _ = item_attributes(ITEMS.slice(0, 0), ["title"], 2)
+    assert empty.shape == (0, 2) and len(none) == 0

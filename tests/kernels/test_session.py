@@ -12,7 +12,7 @@ FACTORS, ITEMS, EVENTS, NEGATIVES, RECENT, FEATURES = 10, 12, 60, 5, 4, 6
 DECAY, POWER = 0.7, 0.5
 
 
-def made(slots: int, seed: int = 1):
+def made(slots: int, seed: int = 1, described: int = 0):
     random = np.random.default_rng(seed)
     items = np.zeros((ITEMS, 1 + FACTORS + slots), np.float32)
     past = np.zeros((ITEMS, FACTORS + min(slots, 1)), np.float32)
@@ -23,11 +23,15 @@ def made(slots: int, seed: int = 1):
     past_ref = random.integers(0, ITEMS, (EVENTS, RECENT)).astype(np.int32)
     past_ref[:, 1:][random.random((EVENTS, RECENT - 1)) < 0.4] = -1
     weight = random.uniform(0.5, 2.0, EVENTS).astype(np.float32)
+    attributes = np.zeros((FEATURES, items.shape[1]), np.float32)
+    attributes[:, : 1 + FACTORS] = random.normal(0, 0.4, (FEATURES, 1 + FACTORS))
+    attribute_ref = random.integers(-1, FEATURES, (EVENTS, described * (1 + NEGATIVES))).astype(np.int32)
+    attribute_ref[np.repeat(item_ref < 0, described, axis=1)] = -1
     features = np.zeros((FEATURES, past.shape[1]), np.float32)
     features[:, :FACTORS] = random.normal(0, 0.4, (FEATURES, FACTORS))
     feature_ref = random.integers(-1, FEATURES, (EVENTS, 2)).astype(np.int32)
     past_ref[::7] = -1  # nothing but the features is known
-    return items, past, features, item_ref, past_ref, feature_ref, weight
+    return items, past, features, attributes, item_ref, past_ref, feature_ref, attribute_ref, weight
 
 
 def twin_query(past: np.ndarray, refs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -36,82 +40,92 @@ def twin_query(past: np.ndarray, refs: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return weights, weights @ past[refs, :FACTORS]
 
 
-def twin(items, past, features, item_ref, past_ref, feature_ref, weight, rate, bias_rate):
+def twin(items, past, features, attributes, item_ref, past_ref, feature_ref, attribute_ref, weight, rate, bias_rate):
     """Plain descent, one event after the other, everything from before the event's own step."""
-    items, past, features = items.astype(np.float64), past.astype(np.float64), features.astype(np.float64)
+    items, past, features, attributes = (rows.astype(np.float64) for rows in (items, past, features, attributes))
     predictions, losses = [], []
-    for refs, before, known, w in zip(item_ref, past_ref, feature_ref, weight.astype(float), strict=True):
+    for refs, before, known, said, w in zip(item_ref, past_ref, feature_ref, attribute_ref, weight.astype(float), strict=True):
         weights, q = twin_query(past, before)
         q = q + features[known[known >= 0], :FACTORS].sum(axis=0)
         there = refs[refs >= 0]
-        s = items[there, 0] + items[there, 1 : 1 + FACTORS] @ q
+        described = [part[part >= 0] for part in said.reshape(len(refs), -1)[refs >= 0]]
+        whole = items[there, : 1 + FACTORS].copy()
+        for one, part in zip(whole, described, strict=True):
+            one += attributes[part, : 1 + FACTORS].sum(axis=0) / max(len(part), 1) ** 0.5
+        s = whole[:, 0] + whole[:, 1:] @ q
         p = np.exp(s - s.max()) / np.exp(s - s.max()).sum()
         predictions.append(s[0])
         losses.append(-w * np.log(p[0]))
         g = w * (p - (np.arange(len(there)) == 0))
-        to_q = g @ items[there, 1 : 1 + FACTORS]
+        to_q = g @ whole[:, 1:]
         for x, gradient in zip(there, g, strict=True):
             items[x, 0] -= bias_rate * gradient
             items[x, 1 : 1 + FACTORS] -= rate * gradient * q
+        for part, gradient in zip(described, g, strict=True):
+            for x in part:
+                attributes[x, 0] -= bias_rate * gradient / len(part) ** 0.5
+                attributes[x, 1 : 1 + FACTORS] -= rate * gradient / len(part) ** 0.5 * q
         for x, share in zip(before, weights, strict=True):
             if x >= 0:
                 past[x, :FACTORS] -= rate * share * to_q
         for x in known[known >= 0]:
             features[x, :FACTORS] -= rate * to_q
-    return items, past, features, np.array(predictions), np.array(losses)
+    return items, past, features, attributes, np.array(predictions), np.array(losses)
 
 
 def run(data, step: Step, bias_step: Step, limit: float = 1e6):
-    rows, rest = [array.copy() for array in data[:3]], data[3:]
-    sizes = (ITEMS, ITEMS, FEATURES)
+    rows, rest = [array.copy() for array in data[:4]], data[4:]
+    sizes = (ITEMS, ITEMS, FEATURES, FEATURES)
     out = [*(np.zeros(n) for n in sizes), *(np.zeros(n, np.int64) for n in sizes), np.empty(EVENTS), np.empty(EVENTS)]
     capped = learn(*rows, *rest, FACTORS, DECAY, POWER, bias_step, step, limit, *out)
     return rows, out, capped
 
 
-def test_plain_descent_is_the_twins() -> None:
-    data = made(0)
+@pytest.mark.parametrize("described", [0, 2])
+def test_plain_descent_is_the_twins(described) -> None:
+    data = made(0, described=described)
     rows, out, capped = run(
         data, Step(SGD, 0.05, 0.9, 1e-6, 0, 0.0), Step(SGD, 0.02, 0.9, 1e-6, 0, 0.0))
     wanted = twin(*data, 0.05, 0.02)
-    for found, exact in zip((*rows, *out[6:]), wanted, strict=True):
+    for found, exact in zip((*rows, *out[8:]), wanted, strict=True):
         np.testing.assert_allclose(found, exact, rtol=2e-4, atol=2e-5)
     assert capped == 0
-    for refs, a, counts in zip(data[3:6], out[:3], out[3:6], strict=True):
+    for refs, a, counts in zip(data[4:8], out[:4], out[4:8], strict=True):
         np.testing.assert_array_equal(counts, np.bincount(refs[refs >= 0], minlength=len(counts)))
-        assert (a > 0).all()
-    for wrong in (data[3][:, ::-1], data[5][::-1]):  # the subjects that must fail
+        assert (a > 0).all() or not refs.size
+    for wrong in (data[4][:, ::-1], data[6][::-1], data[7][::-1])[: 3 if described else 2]:  # the subjects that must fail
         changed = [wrong if array.shape == wrong.shape and array.dtype == np.int32 else array for array in data]
         assert np.abs(twin(*changed, 0.05, 0.02)[0] - rows[0]).max() > 0.01
 
 
-def test_scores_of_the_first_event_are_what_learning_saw() -> None:
-    data = made(0)
+@pytest.mark.parametrize("described", [0, 2])
+def test_scores_of_the_first_event_are_what_learning_saw(described) -> None:
+    data = made(0, described=described)
     prediction, loss = np.empty(EVENTS), np.empty(EVENTS)
     score(*data, FACTORS, DECAY, POWER, prediction, loss)
     _, out, _ = run(data, Step(SGD, 0.0, 0.9, 1e-6, 0, 0.0), Step(SGD, 0.0, 0.9, 1e-6, 0, 0.0))
-    np.testing.assert_allclose(prediction, out[6], rtol=1e-6)
-    np.testing.assert_allclose(loss, out[7], rtol=1e-6)
+    np.testing.assert_allclose(prediction, out[8], rtol=1e-6)
+    np.testing.assert_allclose(loss, out[9], rtol=1e-6)
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.1])
 def test_repeating_an_event_brings_its_loss_down(rate) -> None:
     data = made(2)
-    item_ref, past_ref, feature_ref, weight = data[3:]
+    item_ref, past_ref, feature_ref, _, weight = data[4:]
     item_ref[:], past_ref[:], feature_ref[:], weight[:] = np.arange(1 + NEGATIVES), np.arange(RECENT) + 6, [1, 2], 1.0
     _, out, _ = run(data, Step(RMSPROP, rate, 0.99, 1e-6, 0, 0.0), Step(RMSPROP, rate, 0.99, 1e-6, 0, 0.0))
-    assert out[7][-1] < 0.1 * out[7][0]
+    assert out[9][-1] < 0.1 * out[9][0]
 
 
 def test_long_rows_are_cut_and_counted() -> None:
-    (items, past, features), _, capped = run(made(0), Step(SGD, 5.0, 0.9, 1e-6, 0, 0.0), Step(SGD, 0.1, 0.9, 1e-6, 0, 0.0), limit=1.0)
+    (items, past, features, _), _, capped = run(made(0), Step(SGD, 5.0, 0.9, 1e-6, 0, 0.0), Step(SGD, 0.1, 0.9, 1e-6, 0, 0.0), limit=1.0)
     assert capped > 10
     assert np.linalg.norm(items[:, 1:], axis=1).max() < 1.5 and np.linalg.norm(past, axis=1).max() < 1.5
     assert np.linalg.norm(features, axis=1).max() < 1.5
 
 
 def test_queries_are_decayed_sums_of_the_rows_there_are() -> None:
-    _, past, features, _, past_ref, feature_ref, _ = made(0)
+    _, past, features, _, _, past_ref, feature_ref, _, _ = made(0)
     past_ref[0], feature_ref[0] = -1, -1
     past_ref[1] = [-1, 3, -1, 4]
     out = np.ones((EVENTS, FACTORS), np.float32)

@@ -10,14 +10,14 @@ from typing import Any
 import broken_models as broken
 import numpy as np
 import pytest
-from planted import ITEM_KEYS, ITEMS, USER_KEYS, USERS, Lab, checkerboard, likes, part, settings
+from planted import ATTRIBUTES, ITEM_KEYS, ITEMS, USER_KEYS, USERS, Lab, checkerboard, likes, part, settings
 
 from freshet.asking import ask, last_context, newest, on_offer
 from freshet.companions import advance
 from freshet.kernels.optimizers import OPTIMIZERS
 from freshet.kernels.shards import members, shard_of
 from freshet.models import MODELS
-from freshet.models.contract import FEATURE, ITEM, USER, Block, Events, Examples, ShardTask
+from freshet.models.contract import ATTRIBUTE, FEATURE, ITEM, USER, Block, Events, Examples, ShardTask
 from freshet.pipelines.assembly import half_lives, new_head
 from freshet.schema import POPULARITY
 from freshet.settings import Settings
@@ -191,13 +191,13 @@ def check_keys(subject: Subject) -> None:
     model, events = lab.learner.model, lab.seen(checkerboard(BATCH))
     examples = examples_of(lab, BATCH)
     lab.learn(events)
-    seen = {USER: events.user_key, ITEM: events.item_key, FEATURE: events.features}
+    seen = {USER: events.user_key, ITEM: events.item_key, FEATURE: events.features, ATTRIBUTE: ATTRIBUTES}
     for block in learned_blocks(model, examples):
         present = examples.present.get(block.name, np.ones(examples.keys[block.name].shape, bool))
         assert set(lab.head.tables[block.name].keys.tolist()) == set(examples.keys[block.name][present].tolist())
         if block.ids is not None:
             assert set(lab.head.tables[block.name].keys.tolist()) <= set(seen[block.ids].ravel().tolist())
-            assert len(lab.head.tables[block.name]) > (4 if block.ids == FEATURE else 10)
+            assert len(lab.head.tables[block.name]) > (4 if block.ids in (FEATURE, ATTRIBUTE) else 10)
 
 
 def learned_blocks(model: Any, examples: Examples) -> list[Block]:
@@ -285,7 +285,9 @@ CHECKS: dict[Callable[[Subject], None], Callable[[Any], Any]] = {
 # Models that shards learn; one that only counts has tests of its own (tests/models/test_cooccurrence.py).
 LEARNERS = [name for name in MODELS if len(examples_of(Subject(name).lab(), BATCH))]
 SUBJECTS = [Subject(name, (f"model.optimizer.name={optimizer}",)) for name in LEARNERS for optimizer in ("auto", *OPTIMIZERS)]
-WITH_FEATURES = ("source.context=[a,b]", "model.features.context=[a,b]")
+WITH_FEATURES = (
+    "source.context=[a,b]", "model.features.context=[a,b]", "model.features.items=[category,genre]", "model.features.most=3",
+)
 SUBJECTS += [
     Subject(name, WITH_FEATURES) for name in LEARNERS
     if any(block.ids == FEATURE for block in Subject(name, WITH_FEATURES).lab().learner.model.blocks())

@@ -62,3 +62,49 @@ def test_the_features_of_a_model_stay_and_come_from_the_source(site) -> None:
     with pytest.raises(SettingsError) as refused:
         load([], {}, ["source.context=[device]", "model.features.context=[devise]"])
     assert "devise" in str(refused.value) and "source.context" in str(refused.value)
+
+
+@pytest.fixture(scope="module")
+def described(spark, tmp_path_factory) -> Site:
+    """A model that learns some micro-batches, is told of the items, one nobody has met among them, and learns the rest."""
+    made = Site(spark, tmp_path_factory.mktemp("described"), ["model.features.items=[category,mood]"])
+    made.write(1600, 400)
+    made.train(until=lambda read: read >= 400)
+    tell(made, [(row["item_id"], f"c{number % 3}", {"mood": "good|bad" if number % 2 else "good"})
+                for number, row in enumerate(rows(made, "select distinct item_id from events order by 1"))]
+         + [("never met", "c1", {"mood": "good"})])
+    made.train(until=lambda read: read >= 1200)
+    tell(made, [("later", "c2", None)])
+    made.train()
+    return made
+
+
+def tell(site: Site, items: list[tuple[str, str, dict[str, str] | None]]) -> None:
+    schema = "item_id string, category string, attributes map<string, string>"
+    frame = site.spark.createDataFrame(items, schema).selectExpr("item_id", "cast(null as string) as title", "category", "attributes")
+    frame.write.format("delta").mode("append").save(f"{site.folder}/model/items")
+
+
+def test_items_are_taken_as_versions_of_their_own(described) -> None:
+    found = rows(described, "select kind, count(*) as n, sum(accepted_count) as events from snapshots group by 1")
+    by_kind = {row["kind"]: (row["n"], row["events"]) for row in found}
+    assert by_kind["items"] == (2, 0) and by_kind["learn"][0] == 4
+    names = rows(described, "select natural_id, size(vector) as width from parameters join ids using (block, key) where block = 'attribute'")
+    assert {row["natural_id"] for row in names} == {"category=c0", "category=c1", "category=c2", "mood=good", "mood=bad"}
+    assert {row["width"] for row in names} == {5}
+    links = rows(described, "select natural_id, size(links) as n from parameters p join ids i on p.key = i.key and i.block = 'item' "
+                            "where p.block = 'item_attributes' and natural_id in ('never met', 'later') order by 1")
+    assert links == [{"natural_id": "later", "n": 1}, {"natural_id": "never met", "n": 2}]
+
+
+def test_an_item_nobody_has_met_can_be_recommended(described) -> None:
+    user = rows(described, "select user_id from events order by 1 limit 1")[0]["user_id"]
+    listed = recommend_user(described.spark, described.settings(), user=user, n=1000)
+    scores = {row["item_id"]: row["score"] for row in listed}
+    assert {"never met", "later"} <= scores.keys() and scores["never met"] != scores["later"]
+
+
+def test_events_replay_between_what_was_said_of_items(described) -> None:
+    assert replay(described.spark, described.settings(), verify=True)["verified"]
+    learned = [s.version for s in described.snapshots() if s.kind == "learn"]
+    assert replay(described.spark, described.settings(), verify=True, from_version=learned[2])["versions"] == 2

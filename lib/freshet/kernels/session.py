@@ -7,8 +7,9 @@
 
 Rows: `past` float32 [x_1 .. x_k | slots] of an item as one a user had, `item` float32 [b, y_1 .. y_k | slots] as one to
 come, the bias's slot before the factors'; `feature` float32 [z_1 .. z_k | slots] of what was known of the event itself, such
-as the page that led to it. Two vectors an item, because what comes after a thing is seldom the thing.
-After Koren's item-item factorization (KDD 2008, section 5) and sampled softmax (Jean et al., ACL 2015), decayed by place.
+as the page that led to it; `attribute` as in kernels.described. Two vectors an item, because what comes after a thing is
+seldom the thing. After Koren's item-item factorization (KDD 2008, section 5) and sampled softmax (Jean et al., ACL 2015),
+decayed by place.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from numba import njit
 
 from freshet.kernels.compiled import IN_F4_2D, IN_I4_2D, OUT_F4_2D, compiled, float64, int64, void
+from freshet.kernels.described import descend_attributes, describe_all
 from freshet.kernels.lanes import AHEAD, LANES, load, prefetch, spread, store, total
 from freshet.kernels.optimizers import Step, descend, descend_one, dot
 
@@ -84,9 +86,9 @@ def _softmax(scores: np.ndarray, item_ref: np.ndarray, e: int) -> float:
 
 @njit(cache=True, nogil=True)
 def score(
-    items: np.ndarray, past: np.ndarray, features: np.ndarray, item_ref: np.ndarray, past_ref: np.ndarray,
-    feature_ref: np.ndarray, weight: np.ndarray, factors: int, decay: float, power: float, prediction: np.ndarray,
-    loss: np.ndarray,
+    items: np.ndarray, past: np.ndarray, features: np.ndarray, attributes: np.ndarray, item_ref: np.ndarray,
+    past_ref: np.ndarray, feature_ref: np.ndarray, attribute_ref: np.ndarray, weight: np.ndarray, factors: int, decay: float,
+    power: float, prediction: np.ndarray, loss: np.ndarray,
 ) -> None:
     """Fill prediction (s_0) and loss float64[n] as `learn` does, with rows that stay as they are.
 
@@ -95,22 +97,38 @@ def score(
     """
     q = np.empty((1, max(factors, 1)), np.float32)
     scores = np.empty(item_ref.shape[1])
+    whole, place = np.empty((item_ref.shape[1], 1 + factors), np.float32), np.zeros((1, item_ref.shape[1]), np.int32)
+    described = attribute_ref.shape[1] > 0
     for e in range(item_ref.shape[0]):
         query(past, past_ref, e, factors, decay, power, q)
         _join(features, feature_ref, e, factors, q)
-        for a in range(item_ref.shape[1]):
-            r = item_ref[e, a]
-            scores[a] = float(items[r, 0]) + float(dot(q, 0, 0, items, r, 1, factors)) if r >= 0 else 0.0
-        prediction[e] = scores[0]
-        highest = scores[0]
-        for a in range(1, item_ref.shape[1]):
-            if item_ref[e, a] >= 0:
-                highest = max(highest, scores[a])
-        summed = math.exp(scores[0] - highest)
-        for a in range(1, item_ref.shape[1]):
-            if item_ref[e, a] >= 0:
-                summed += math.exp(scores[a] - highest)
-        loss[e] = float(weight[e]) * (math.log(summed) + highest - scores[0])
+        if described:
+            describe_all(items, item_ref, attributes, attribute_ref, e, 1 + factors, whole, place)
+            _score(whole, place, 0, factors, q, scores)
+            prediction[e], loss[e] = scores[0], float(weight[e]) * _loss(scores, place, 0)
+        else:
+            _score(items, item_ref, e, factors, q, scores)
+            prediction[e], loss[e] = scores[0], float(weight[e]) * _loss(scores, item_ref, e)
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _score(items: np.ndarray, refs: np.ndarray, e: int, factors: int, q: np.ndarray, scores: np.ndarray) -> None:
+    for a in range(refs.shape[1]):
+        r = refs[e, a]
+        scores[a] = float(items[r, 0]) + float(dot(q, 0, 0, items, r, 1, factors)) if r >= 0 else 0.0
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _loss(scores: np.ndarray, refs: np.ndarray, e: int) -> float:
+    highest = scores[0]
+    for a in range(1, refs.shape[1]):
+        if refs[e, a] >= 0:
+            highest = max(highest, scores[a])
+    summed = math.exp(scores[0] - highest)
+    for a in range(1, refs.shape[1]):
+        if refs[e, a] >= 0:
+            summed += math.exp(scores[a] - highest)
+    return math.log(summed) + highest - scores[0]
 
 
 @njit(cache=True, nogil=True, forceinline=True)
@@ -125,11 +143,13 @@ def _ask(rows: np.ndarray, a: np.ndarray, counts: np.ndarray, refs: np.ndarray, 
 
 @njit(cache=True, nogil=True, forceinline=True)
 def _move_items(
-    items: np.ndarray, item_ref: np.ndarray, e: int, chances: np.ndarray, w: float, factors: int, bias_step: Step, step: Step,
-    limit: float, scratch: np.ndarray, norm_q: float, item_a: np.ndarray, item_n: np.ndarray,
+    items: np.ndarray, attributes: np.ndarray, item_ref: np.ndarray, attribute_ref: np.ndarray, e: int, chances: np.ndarray,
+    w: float, factors: int, bias_step: Step, step: Step, limit: float, scratch: np.ndarray, norm_q: float, item_a: np.ndarray,
+    attribute_a: np.ndarray, item_n: np.ndarray, attribute_n: np.ndarray,
 ) -> int:
-    """One step of every item of the event, from probabilities and q as they were before it; returns the rows cut."""
-    slot, capped = 1 + factors, 0
+    """One step of every item of the event and of its attributes, from probabilities and q as they were before it; returns the
+    rows cut."""
+    slot, capped, most = 1 + factors, 0, attribute_ref.shape[1] // item_ref.shape[1]
     factor_slot = slot if bias_step.code == 0 else slot + 1
     for a in range(item_ref.shape[1]):
         r = item_ref[e, a]
@@ -138,30 +158,38 @@ def _move_items(
         g = np.float32(w * (chances[a] - (1.0 if a == 0 else 0.0)))
         rate_b = descend_one(items, r, 0, slot, g, bias_step)
         rate, cut = descend(items, r, 1, factors, factor_slot, g, scratch, 0, 0, norm_q, step, limit)
-        item_a[r] += w * chances[a] * (1.0 - chances[a]) * (rate * norm_q + rate_b)
+        curve = w * chances[a] * (1.0 - chances[a])
+        item_a[r] += curve * (rate * norm_q + rate_b)
         item_n[r] += 1
         capped += cut
+        if most:
+            capped += descend_attributes(attributes, attribute_ref, e, a * most, most, g, curve, factors, bias_step, step, limit,
+                                         scratch, norm_q, attribute_a, attribute_n)
     return capped
 
 
 @njit(cache=True, nogil=True)
 def learn(
-    items: np.ndarray, past: np.ndarray, features: np.ndarray, item_ref: np.ndarray, past_ref: np.ndarray,
-    feature_ref: np.ndarray, weight: np.ndarray, factors: int, decay: float, power: float, bias_step: Step, step: Step,
-    limit: float, item_a: np.ndarray, past_a: np.ndarray, feature_a: np.ndarray, item_n: np.ndarray, past_n: np.ndarray,
-    feature_n: np.ndarray, prediction: np.ndarray, loss: np.ndarray,
+    items: np.ndarray, past: np.ndarray, features: np.ndarray, attributes: np.ndarray, item_ref: np.ndarray,
+    past_ref: np.ndarray, feature_ref: np.ndarray, attribute_ref: np.ndarray, weight: np.ndarray, factors: int, decay: float,
+    power: float, bias_step: Step, step: Step, limit: float, item_a: np.ndarray, past_a: np.ndarray, feature_a: np.ndarray,
+    attribute_a: np.ndarray, item_n: np.ndarray, past_n: np.ndarray, feature_n: np.ndarray, attribute_n: np.ndarray,
+    prediction: np.ndarray, loss: np.ndarray,
 ) -> int:
-    """Learn the examples one after the other, changing `items`, `past` and `features` in place.
+    """Learn the examples one after the other, changing the rows in place.
 
-    item_ref int32[n, 1 + negatives], past_ref int32[n, r], feature_ref int32[n, F] (-1: none). Fills
-    prediction (s_0) and loss float64[n], adds each event's contraction and count to the rows it touched. Returns how often
-    a row's norm was cut to `limit`.
+    item_ref int32[n, 1 + negatives], past_ref int32[n, r], feature_ref int32[n, F], attribute_ref int32[n, (1 + negatives) A]
+    (-1: none). Fills prediction (s_0) and loss float64[n], adds each event's contraction and count to the rows it touched.
+    Returns how often a row's norm was cut to `limit`.
 
-    Contraction: of an item's row p_a (1 - p_a) (step |q|^2 + bias step); of a row of `past` or `feature` its step times the
-    square of its weight in q times the trace of the loss's curvature in q, sum_a p_a |y_a|^2 - |sum_a p_a y_a|^2.
+    Contraction: of an item's row p_a (1 - p_a) (step |q|^2 + bias step), of an attribute's the same times the square of its
+    weight in the item; of a row of `past` or `feature` its step times the square of its weight in q times the trace of the
+    loss's curvature in q, sum_a p_a |y_a|^2 - |sum_a p_a y_a|^2.
     """
     scratch = np.empty((2, max(factors, 1)), np.float32)  # q, then the gradient of the loss in q
     chances = np.empty(item_ref.shape[1])
+    whole, place = np.empty((item_ref.shape[1], 1 + factors), np.float32), np.zeros((1, item_ref.shape[1]), np.int32)
+    described = attribute_ref.shape[1] > 0
     n, capped = item_ref.shape[0], 0
     for e in range(n):
         if e + AHEAD < n:
@@ -170,15 +198,15 @@ def learn(
         w = float(weight[e])
         scale = query(past, past_ref, e, factors, decay, power, scratch)
         _join(features, feature_ref, e, factors, scratch)
-        for a in range(item_ref.shape[1]):
-            r = item_ref[e, a]
-            chances[a] = float(items[r, 0]) + float(dot(scratch, 0, 0, items, r, 1, factors)) if r >= 0 else 0.0
-        prediction[e] = chances[0]
-        loss[e] = w * _softmax(chances, item_ref, e)
         norm_q = float(dot(scratch, 0, 0, scratch, 0, 0, factors))
-        spread_y = _gradient(items, item_ref, e, chances, w, factors, scratch)
+        if described:
+            describe_all(items, item_ref, attributes, attribute_ref, e, 1 + factors, whole, place)
+            spread_y = _choose(whole, place, 0, w, factors, scratch, chances, e, prediction, loss)
+        else:
+            spread_y = _choose(items, item_ref, e, w, factors, scratch, chances, e, prediction, loss)
         norm_g = float(dot(scratch, 1, 0, scratch, 1, 0, factors))
-        capped += _move_items(items, item_ref, e, chances, w, factors, bias_step, step, limit, scratch, norm_q, item_a, item_n)
+        capped += _move_items(items, attributes, item_ref, attribute_ref, e, chances, w, factors, bias_step, step, limit, scratch,
+                              norm_q, item_a, attribute_a, item_n, attribute_n)
         share = scale
         for d in range(past_ref.shape[1]):
             r = past_ref[e, d]
@@ -196,6 +224,18 @@ def learn(
                 feature_n[r] += 1
                 capped += cut
     return capped
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _choose(
+    items: np.ndarray, refs: np.ndarray, at: int, w: float, factors: int, scratch: np.ndarray, chances: np.ndarray, e: int,
+    prediction: np.ndarray, loss: np.ndarray,
+) -> float:
+    """The event's probabilities, score and loss from the items refs[at], and as _gradient."""
+    _score(items, refs, at, factors, scratch, chances)
+    prediction[e] = chances[0]
+    loss[e] = w * _softmax(chances, refs, at)
+    return _gradient(items, refs, at, chances, w, factors, scratch)
 
 
 @njit(cache=True, nogil=True, forceinline=True)

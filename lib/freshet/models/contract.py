@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-USER, ITEM, FEATURE = "user", "item", "feature"  # id spaces
+USER, ITEM, FEATURE, ATTRIBUTE = "user", "item", "feature", "attribute"  # id spaces
 MOST_RECENT = 16  # a user's newest items that are at hand for every event
 
 
@@ -111,13 +111,16 @@ class ShardResult:
 @dataclass(frozen=True)
 class Context:
     """What could be known at each of n events, from those before it: negative item keys int64[n, c] and whether each
-    could be drawn (bool, same shape); the user's newest items int64[n, r], newest first, and how many there are int32[n].
+    could be drawn (bool, same shape); the user's newest items int64[n, r], newest first, and how many there are int32[n];
+    and what is known of items: `attributes` turns their keys int64[...] into those of their attributes int64[..., A], 0 for
+    none.
     """
 
     negatives: np.ndarray
     drawn: np.ndarray
     recent: np.ndarray
     length: np.ndarray
+    attributes: Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -240,5 +243,6 @@ class Model(Protocol):
     def item_matrix(self, views: Mapping[str, View], rows: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """(float32[n, d], float32[n]) vectors and biases of n items: score = query . vector + bias, up to a constant.
 
-        rows int32[n] of each block of the ITEM space, -1 for an item it does not have."""
+        rows int32[n] of each block of the ITEM space, -1 for an item it does not have; int32[n, A] of each block of the
+        ATTRIBUTE space, -1 for none."""
         ...

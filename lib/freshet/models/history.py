@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from freshet.kernels import session as kernel
+from freshet.kernels.described import item_vectors
 from freshet.kernels.optimizers import SGD, slot_contraction, slots_of
 from freshet.models.contract import (
+    ATTRIBUTE,
     FEATURE,
     ITEM,
     MOST_RECENT,
@@ -20,12 +23,14 @@ from freshet.models.contract import (
     Mix,
     ShardResult,
     ShardTask,
+    View,
 )
 from freshet.models.defaults import Base, against, untouched
 from freshet.models.steps import Defaults, steps
 from freshet.settings import ModelSettings
 
 PAST = "past"
+Four = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # of items, past, features, attributes: the kernel's order
 
 # Chosen on movielens-100k and two sequence sets, their last 30 % included: figures for those flatter.
 DEFAULTS = {
@@ -49,7 +54,7 @@ class History(Base):
         self.negatives = settings.negatives or 16
         self.query_items = min(settings.query.items, MOST_RECENT)
         self.recent = self.query_items
-        self.features = len(settings.features.context)
+        self.features, self.described = len(settings.features.context), bool(settings.features.items)
         self.decay, self.power = settings.query.decay, settings.query.power
         self.mixes: tuple[Mix, ...] = (Mix(1.0, 0.0, settings.popularity_weight),)
         self.step, self.bias_step = steps(settings, "rmsprop", DEFAULTS)
@@ -59,12 +64,13 @@ class History(Base):
     def blocks(self) -> tuple[Block, ...]:
         slots, own = slots_of(self.step, self.factors), slot_contraction(self.step)
         bias_slots = 0 if self.bias_step.code == SGD else 1
-        vectors = {PAST: ITEM, **({FEATURE: FEATURE} if self.features else {})}
+        biased = {ITEM: ITEM, **({ATTRIBUTE: ATTRIBUTE} if self.described else {})}
+        plain = {PAST: ITEM, **({FEATURE: FEATURE} if self.features else {})}
         return (
-            Block(ITEM, ITEM, 1 + self.factors, bias_slots + slots, merge=self.merge, init_scale=self.scale, zeros=1,
-                  slot_contraction=own),
+            *(Block(name, ids, 1 + self.factors, bias_slots + slots, merge=self.merge, init_scale=self.scale, zeros=1,
+                    slot_contraction=own) for name, ids in biased.items()),
             *(Block(name, ids, self.factors, slots, merge=self.merge, init_scale=self.scale, slot_contraction=own)
-              for name, ids in vectors.items()),
+              for name, ids in plain.items()),
         )
 
     def examples(self, events: Events, context: Context) -> Examples:
@@ -78,6 +84,11 @@ class History(Base):
         if self.features:
             keys[FEATURE] = events.features[chosen]
             present[FEATURE] = keys[FEATURE] != 0
+        if self.described:
+            attributes = context.attributes(items)
+            wide = (len(chosen), items.shape[1] * attributes.shape[2])
+            keys[ATTRIBUTE] = attributes.reshape(wide)
+            present[ATTRIBUTE] = ((attributes != 0) & found[:, :, None]).reshape(wide)
         return Examples(chosen, keys, np.ones(len(chosen), np.float32), weight, present)
 
     def score(self, task: ShardTask) -> tuple[np.ndarray, np.ndarray]:
@@ -95,16 +106,25 @@ class History(Base):
         )
         return replace(made, capped=capped)
 
-    def _rows(self, task: ShardTask) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        none = np.empty((0, self.factors), np.float32)
-        return task.rows[ITEM], task.rows[PAST], task.rows.get(FEATURE, none)
+    def _rows(self, task: ShardTask) -> Four:
+        none = np.empty((0, 1 + self.factors), np.float32)
+        return task.rows[ITEM], task.rows[PAST], task.rows.get(FEATURE, none), task.rows.get(ATTRIBUTE, none)
 
-    def _refs(self, task: ShardTask) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _refs(self, task: ShardTask) -> Four:
         none = np.empty((len(task.target), 0), np.int32)
-        return task.refs[ITEM], task.refs[PAST], task.refs.get(FEATURE, none)
+        return task.refs[ITEM], task.refs[PAST], task.refs.get(FEATURE, none), task.refs.get(ATTRIBUTE, none)
 
-    def _per_row(self, values: dict[str, np.ndarray], kind: type) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return values[ITEM], values[PAST], values.get(FEATURE, np.empty(0, kind))
+    def _per_row(self, values: dict[str, np.ndarray], kind: type) -> Four:
+        none: np.ndarray = np.empty(0, kind)
+        return values[ITEM], values[PAST], values.get(FEATURE, none), values.get(ATTRIBUTE, none)
+
+    def item_matrix(self, views: Mapping[str, View], rows: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        if not self.described:
+            return super().item_matrix(views, rows)
+        width = 1 + self.factors
+        out = np.zeros((len(rows[ITEM]), width), np.float32)
+        item_vectors(views[ITEM].values, rows[ITEM][:, None], views[ATTRIBUTE].values, rows[ATTRIBUTE], width, out)
+        return np.ascontiguousarray(out[:, 1:]), np.ascontiguousarray(out[:, 0])
 
     def known(self, asked: Asked) -> np.ndarray:
         past = (asked.recent[PAST][:, : self.query_items] >= 0).any(axis=1)

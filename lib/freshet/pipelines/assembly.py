@@ -54,4 +54,6 @@ def new_learner(settings: Settings) -> Learner:
 
 def new_head(model: Model, settings: Settings) -> Head:
     """An empty head for the model."""
-    return Head(model.blocks(), dedup_window(settings), len(half_lives(settings)), len(settings.model.features.context))
+    features = settings.model.features
+    attributes = features.most if features.items else 0
+    return Head(model.blocks(), dedup_window(settings), len(half_lives(settings)), len(features.context), attributes)

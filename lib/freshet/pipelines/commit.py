@@ -16,6 +16,7 @@ from freshet.intake import admit, remember
 from freshet.kernels.digest import as_hex
 from freshet.models.contract import ITEM, USER
 from freshet.pipelines.assembly import dedup_window
+from freshet.pipelines.items import SideInformation
 from freshet.pipelines.maintain import Requests
 from freshet.pipelines.micro_batch import REFUSED_WITH, Prepared, columns_of, prepare, quarantine, reasons_of
 from freshet.pipelines.starting import Opened
@@ -54,6 +55,8 @@ class BatchCommitter:
         self._listener = listener
         self._skipped: dict[int, str] = {}
         self._checkpoint_id: str | None = None
+        self._side = SideInformation(opened)
+        self._side.take()  # before the first event: an item can be recommended from what is said of it
         self._requests = Requests(opened.tables, opened.writer, opened.settings, LOOK_EVERY)
         self.so_far = totals(opened.history.live())
         self.in_this_run = dict.fromkeys(_COUNTS, 0)
@@ -84,6 +87,7 @@ class BatchCommitter:
         else:
             self._commit(attempt, prepared, done)
         self._requests.serve()
+        self._side.take()
         failpoint("before_spark_commit", batch_id)
 
     def pass_unread(self, batch_id: int, reason: str) -> None:

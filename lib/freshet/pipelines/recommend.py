@@ -18,12 +18,21 @@ from freshet.head import Head, digests
 from freshet.kernels.history import archive_keys, ring_of
 from freshet.learner import Learner
 from freshet.lists import BY_MODEL, BY_POPULARITY, Lists, shelf, top_items
-from freshet.models.contract import FEATURE, ITEM, USER
+from freshet.models.contract import ATTRIBUTE, FEATURE, ITEM, USER
 from freshet.pipelines.assembly import half_lives, new_head, new_learner
 from freshet.pipelines.opening import Reading, load_head, open_reading
 from freshet.pipelines.rows import from_arrow
 from freshet.pipelines.starting import check_structure
-from freshet.schema import HISTORY, HISTORY_ARCHIVE, ITEMS, LAST_CONTEXT, MIX, POPULARITY, RECOMMENDATIONS
+from freshet.schema import (
+    HISTORY,
+    HISTORY_ARCHIVE,
+    ITEM_ATTRIBUTES,
+    ITEMS,
+    LAST_CONTEXT,
+    MIX,
+    POPULARITY,
+    RECOMMENDATIONS,
+)
 from freshet.settings import Settings
 from freshet.store.events import natural_ids
 from freshet.store.parameters import state
@@ -139,11 +148,12 @@ def _partial_head(reading: Reading, settings: Settings, learner: Learner, users:
     head = new_head(learner.model, settings)
     ring = np.arange(ring_of(settings.history.items))
     archive = archive_keys(np.repeat(users, len(ring)), np.tile(ring, len(users)))
-    spaces = (ITEM, USER, FEATURE)
+    spaces = (ITEM, USER, FEATURE, ATTRIBUTE)
     own = {space: tuple(block.name for block in learner.model.blocks() if block.ids == space) for space in spaces}
     last = (LAST_CONTEXT,) if LAST_CONTEXT in head.blocks else ()
+    described = (*own[ATTRIBUTE], ITEM_ATTRIBUTES) if ITEM_ATTRIBUTES in head.blocks else ()
     for blocks, keys in (
-        ((*own[ITEM], *own[FEATURE], POPULARITY, MIX), None), ((*own[USER], HISTORY, *last), users.tolist()),
+        ((*own[ITEM], *own[FEATURE], *described, POPULARITY, MIX), None), ((*own[USER], HISTORY, *last), users.tolist()),
         ((HISTORY_ARCHIVE,), archive.tolist()),
     ):
         table = state(reading.tables, reading.history, reading.version, blocks, keys).toArrow()

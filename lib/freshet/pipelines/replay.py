@@ -16,12 +16,13 @@ from freshet.head import Head
 from freshet.intake import events_of
 from freshet.learner import Learner
 from freshet.pipelines.assembly import new_head, new_learner
+from freshet.pipelines.items import retake
 from freshet.pipelines.micro_batch import columns_of
 from freshet.pipelines.opening import Reading, load_head, open_reading
 from freshet.pipelines.placing import Placement
 from freshet.settings import Settings
 from freshet.store.events import read_events
-from freshet.store.snapshots import LEARN, History, Snapshot
+from freshet.store.snapshots import ITEMS, LEARN, History, Snapshot
 
 
 def replay(
@@ -35,6 +36,7 @@ def replay(
     """
     reading = open_reading(spark, settings, to_version)
     replayed = [snapshot for snapshot in reading.commits if snapshot.kind == LEARN]
+    taken = [snapshot for snapshot in reading.commits if snapshot.kind == ITEMS]
     if from_version is not None:
         replayed = [snapshot for snapshot in replayed if snapshot.version >= from_version]
     if not replayed:
@@ -42,6 +44,7 @@ def replay(
     runs = _settings_of_runs(reading, replayed, settings)
     first = runs[replayed[0].run]
     head = _state_before(reading, replayed[0].version, first, new_learner(first))
+    taken = [snapshot for snapshot in taken if replayed[0].version < snapshot.version < replayed[-1].version]
     events, run = 0, ""
     with ExitStack() as stack:
         for snapshot, table in read_events(reading.tables, reading.history, replayed[0].version, replayed[-1].version):
@@ -49,6 +52,8 @@ def replay(
                 run, learner = snapshot.run, new_learner(runs[snapshot.run])
                 place = Placement(spark, learner.model, runs[run])
                 stack.callback(place.close)
+            while taken and taken[0].version < snapshot.version:
+                retake(reading.tables, head, taken.pop(0))
             events += table.num_rows
             features = runs[run].model.features.context
             relearn(head, learner, table, features, place, snapshot.event_clock or 0)

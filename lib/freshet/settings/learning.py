@@ -55,9 +55,11 @@ class NeighbourSettings(Section):
 
 
 class FeatureSettings(Section):
-    """What else is known of an event, beside user and item, that the model may use (history, blend)."""
+    """What else is known of an event and of an item that the model may use (history, blend)."""
 
     context: Texts = ()
+    items: Texts = ()
+    most: Annotated[int, Field(ge=1, le=64)] = 8
 
 
 class ModelSettings(Section):

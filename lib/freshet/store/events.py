@@ -32,6 +32,11 @@ def _keys() -> dict[str, Column]:
     }
 
 
+def id_key(column: str) -> tuple[Column, Column]:
+    """The key of a natural id and the second hash that tells two ids of one key apart."""
+    return F.xxhash64(column), _check(column)
+
+
 def _check(column: str) -> Column:
     """A second hash of a natural id: two ids with one key differ in it."""
     return F.xxhash64(F.lit(_CHECK_SEED), F.col(column))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from freshet.store.tables import Tables
 
 START, LEARN, REFUSED, SKIP, ROLLBACK, BASE, MAINTAIN = "start", "learn", "refused", "skip", "rollback", "base", "maintain"
+ITEMS = "items"
 _TEXTS = ("settings", "metrics", "sources")  # most of a row's bytes, and needed by nobody who only wants versions
 _TIMES = ("event_clock", "committed_at")
 

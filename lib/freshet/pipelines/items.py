@@ -1,0 +1,101 @@
+"""The table `items` taken into the model: a version of kind `items` whenever it says something new of an item."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import functions as F
+
+from freshet.attributes import describe
+from freshet.engine.features import item_attributes
+from freshet.head import Head, digests
+from freshet.intake import note_ids
+from freshet.kernels.digest import as_hex
+from freshet.models.contract import ATTRIBUTE, ITEM
+from freshet.pipelines.rows import from_arrow, to_arrow
+from freshet.pipelines.starting import Opened
+from freshet.schema import IDS, ITEMS, PARAMETERS
+from freshet.store.events import id_key
+from freshet.store.parameters import committed
+from freshet.store.snapshots import ITEMS as TAKEN
+from freshet.store.snapshots import Snapshot
+from freshet.store.tables import Tables
+
+
+class SideInformation:
+    """Looks at `items` when it has moved, between micro-batches of an opened model."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+        self._version = -1
+
+    def take(self) -> Snapshot | None:
+        """Commit what `items` says that the model does not know; None where that is nothing."""
+        opened, features = self._opened, self._opened.settings.model.features
+        if not features.items:
+            return None
+        version = opened.tables.version(ITEMS.name)
+        if version == self._version:
+            return None
+        self._version = version
+        table = _items(opened.tables, version)
+        keys, checks = (table.column(name).to_numpy() for name in ("key", "check"))
+        attributes, texts, text_keys = item_attributes(table, features.items, features.most)
+        head = opened.head
+        kept = np.flatnonzero(~_collides(head, keys, checks))
+        changes, digest = describe(head, keys[kept], attributes[kept])
+        if not changes:
+            return None
+        new = kept[head.ids[ITEM].lookup(keys[kept]) < 0]
+        new_texts = np.flatnonzero(head.ids[ATTRIBUTE].lookup(text_keys) < 0)
+        ids = pa.concat_tables([
+            _id_rows(ITEM, keys[new], table.column("item_id").take(pa.array(new))),
+            _id_rows(ATTRIBUTE, text_keys[new_texts], texts.take(pa.array(new_texts))),
+        ])
+        rows = {name: one for name, (one, _) in changes.items()}
+        fields = {
+            "kind": TAKEN, "digest": as_hex(digest), "row_counts": head.rows_after(rows), "metrics": [],
+            "reason": f"version {version} of the table items: {len(keys)} items, {len(keys) - len(kept)} left out (id collisions)",
+        }
+        parts = {PARAMETERS.name: to_arrow(head.blocks, rows), IDS.name: ids}
+        snapshot = opened.writer.commit(opened.writer.begin(), parts, fields)
+        head.apply(changes, digest)
+        note_ids(head, ITEM, keys[new], checks[new])
+        note_ids(head, ATTRIBUTE, text_keys[new_texts], np.zeros(len(new_texts), np.int64))
+        return snapshot
+
+
+def retake(tables: Tables, head: Head, snapshot: Snapshot) -> None:
+    """Take once more what a version of kind `items` took."""
+    table = committed(tables, PARAMETERS.name, [snapshot]).toArrow()
+    for name in table.column("block").unique().to_pylist():
+        mine = table.filter(pc.equal(table.column("block"), name)).combine_chunks()
+        for rows in from_arrow(head.blocks[name], mine):
+            head.put(name, rows, digests(head.blocks[name], rows))
+
+
+def _items(tables: Tables, version: int) -> pa.Table:
+    """item_id, its key and check, category, title, attributes; of several rows of an item the one whose text is largest."""
+    said = [F.col(name) for name in ("category", "title")]
+    frame = tables.read(ITEMS.name).withColumn("said", F.to_json(F.struct(*said, F.map_entries("attributes").alias("more"))))
+    newest = frame.groupBy("item_id").agg(F.max_by(F.struct("category", "title", "attributes"), "said").alias("one"))
+    key, check = id_key("item_id")
+    columns = [F.col(f"one.{name}").alias(name) for name in ("category", "title", "attributes")]
+    keyed = newest.select("item_id", key.alias("key"), check.alias("check"), *columns)
+    return tables.collect(ITEMS.name, keyed, version).sort_by("key")
+
+
+def _collides(head: Head, keys: np.ndarray, checks: np.ndarray) -> np.ndarray:
+    """bool[n]: another id has the key, met before or in the same table (then neither is taken)."""
+    known = head.ids[ITEM].lookup(keys)
+    other = np.zeros(len(keys), bool)
+    at = np.flatnonzero(known >= 0)
+    other[at] = head.ids[ITEM].gather("check", known[at]) != checks[at]
+    unique, count = np.unique(keys, return_counts=True)
+    return other | np.isin(keys, unique[count > 1])
+
+
+def _id_rows(space: str, keys: np.ndarray, texts: pa.Array | pa.ChunkedArray) -> pa.Table:
+    natural = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
+    return pa.table({"block": pa.repeat(space, len(keys)), "key": pa.array(keys), "natural_id": natural.cast(pa.string())})
