@@ -85,3 +85,8 @@ def looks_at_size(model: Any, task: ShardTask) -> ShardResult:
 
 def ignores_weight(model: Any, task: ShardTask) -> ShardResult:
     return model.learn(replace(task, weight=np.ones_like(task.weight)))
+
+
+def forgets_the_bias(model: Any, asked: Any, item: int, rows: Any) -> tuple[list[Any], list[Any]]:
+    dense, sparse = model.parts(asked, item, rows)
+    return dense[1:], sparse

@@ -60,7 +60,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 PIPELINES = (
     ("showcase", "demo"), ("online", "train"), ("recommend", "recommend_user"), ("recommend", "recommend_batch"),
-    ("status", "status"), ("replay", "replay"), ("maintain", "maintain"), ("reset", "reset"), ("query", "sql"),
+    ("explain", "explain"), ("status", "status"), ("replay", "replay"), ("maintain", "maintain"), ("reset", "reset"), ("query", "sql"),
 )  # fmt: skip
 
 
@@ -75,6 +75,7 @@ SOURCE = ("--set", f"source.path={ROOT / 'tests'}")
     ("args", "name", "options"),
     [
         (["demo", "--quick"], "showcase.demo", {"quick": True}),
+        (["explain", "--user", "7", "--item", "8", "--json"], "explain.explain", {"user": "7", "item": "8", "context": {}}),
         (["train", *SOURCE], "online.train",
          {"available_now": False, "adopt_checkpoint": False, "from_here": False, "skip_batch": None, "reason": None}),
         (["train", *SOURCE, "--available-now", "--skip-batch", "3", "--reason", "cents"], "online.train",
@@ -104,7 +105,7 @@ def test_command_is_one_library_call(
 
 def test_every_command_is_tried_above_and_has_an_example() -> None:
     assert set(main.commands) == {
-        "demo", "train", "recommend", "status", "replay", "maintain", "reset", "sql", "config",
+        "demo", "train", "recommend", "explain", "status", "replay", "maintain", "reset", "sql", "config",
     }  # fmt: skip
     for name in set(main.commands) - {"config"}:
         text = invoke(name, "--help").output

@@ -68,12 +68,16 @@ def on_offer(head: Head, model: Model, rows: np.ndarray, half_lives: Sequence[fl
     for number, half_life in enumerate(half_lives):
         column = np.ascontiguousarray(counts[:, count_column(number)])
         log_popularity(column, last_at, head.clock, half_life, POPULARITY_FLOOR, log_count[number])
+    vectors, bias = model.item_matrix({block.name: head.view(block.name) for block in model.blocks()}, item_rows(head, model, rows))
+    return Items(rows, table.keys[rows], vectors, bias, log_count)
+
+
+def item_rows(head: Head, model: Model, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """What item_matrix is told of the items in these rows of `popularity`: theirs in each block of items and attributes."""
     own = {block.name: head.item_rows(block.name)[rows] for block in model.blocks() if block.ids == ITEM}
     described = [block.name for block in model.blocks() if block.ids == ATTRIBUTE]
-    attributes = head.attributes(table.keys[rows]) if described else rows
-    own |= {name: head.lookup(name, attributes.ravel()).reshape(attributes.shape) for name in described}
-    vectors, bias = model.item_matrix({block.name: head.view(block.name) for block in model.blocks()}, own)
-    return Items(rows, table.keys[rows], vectors, bias, log_count)
+    attributes = head.attributes(head.tables[POPULARITY].keys[rows]) if described else rows
+    return own | {name: head.lookup(name, attributes.ravel()).reshape(attributes.shape) for name in described}
 
 
 def extra_rows(head: Head, extras: Extras | None, askers: int, local: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from planted import ATTRIBUTES, ITEM_KEYS, ITEMS, USER_KEYS, USERS, Lab, checkerboard, likes, part, settings
 
-from freshet.asking import ask, last_context, newest, on_offer
+from freshet.asking import ask, item_rows, last_context, newest, on_offer
 from freshet.companions import advance
 from freshet.kernels.optimizers import OPTIMIZERS
 from freshet.kernels.shards import members, shard_of
@@ -181,6 +181,28 @@ def dense_scores(lab: Lab) -> np.ndarray:
     return model.queries(asked) @ items.vectors.T + items.bias
 
 
+def check_parts(subject: Subject) -> None:
+    """The parts of a score add up to it, whoever asks for whatever item."""
+    lab = subject.lab()
+    for number in range(3):
+        lab.learn(checkerboard(BATCH, start=BATCH * number))
+    head, model = lab.head, lab.learner.model
+    scores = dense_scores(lab)
+    assert np.abs(scores).max() > 0.01
+    for user in range(0, USERS, 7):
+        mine = USER_KEYS[user : user + 1]
+        asked = ask(head, model, mine, *newest(head, mine, model.recent), last_context(head, mine))
+        extras = model.extras(asked)
+        for item in range(0, ITEMS, 5):
+            row = head.lookup(POPULARITY, ITEM_KEYS[item : item + 1])
+            dense, sparse = model.parts(asked, int(ITEM_KEYS[item]), item_rows(head, model, row))
+            np.testing.assert_allclose(sum(part.amount for part in dense), scores[user, item], rtol=1e-3, atol=1e-5)
+            wanted = 0.0 if extras is None else extras.values[extras.keys == ITEM_KEYS[item]].sum()
+            np.testing.assert_allclose(sum(part.amount for part in sparse), wanted, rtol=1e-3, atol=1e-5)
+            for one in (*dense, *sparse):
+                assert one.row < len(head.tables[one.block])
+
+
 def _rows(lab: Lab, block: str, keys: np.ndarray) -> np.ndarray:
     return lab.head.gather(block, keys)[0].values
 
@@ -277,6 +299,7 @@ CHECKS: dict[Callable[[Subject], None], Callable[[Any], Any]] = {
     check_score_is_what_learning_sees: lambda model: broken.Broken(model, score=broken.score_halved),
     check_empty: lambda model: broken.Broken(model, examples=broken.examples_need_events),
     check_planted: lambda model: broken.Broken(model, learn=broken.learns_nothing),
+    check_parts: lambda model: broken.Broken(model, parts=broken.forgets_the_bias),
     check_keys: lambda model: broken.Broken(model, learn=broken.touches_nothing_first),
     check_shipping: lambda model: broken.Broken(model, learn=broken.remembers),
     check_one_shard_is_sequential: lambda model: broken.Broken(model, learn=broken.looks_at_size),

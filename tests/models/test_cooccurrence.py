@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from planted import ITEM_KEYS, ITEMS, SECOND, USER_KEYS, Lab, key, part, settings
 
+from freshet.asking import ask, last_context, newest
 from freshet.head import Head
 from freshet.lists import shelf, top_items
 from freshet.models.contract import Events
+from freshet.models.cooccurrence import NEIGHBOURS
 from freshet.pipelines.assembly import half_lives
 from freshet.schema import POPULARITY
 
@@ -102,3 +104,18 @@ def test_the_blend_leads_by_what_ranked_best() -> None:
     assert metric.total / metric.events > 0.3 and isinstance(lab.head, Head)
     best = np.argmax(rows.values[:, 0] / rows.values[:, 1])
     assert rows.values[best, 2] > 0 or rows.values[best, 3] > 0  # not popularity alone
+
+
+def test_parts_of_a_count_are_those_of_the_items_had() -> None:
+    lab = Lab(settings("model.name=cooccurrence"))
+    for number in range(3):
+        lab.learn(chain(400, start=400 * number))
+    head, model = lab.head, lab.learner.model
+    mine = USER_KEYS[:1]
+    asked = ask(head, model, mine, *newest(head, mine, model.recent), last_context(head, mine))
+    extras = model.extras(asked)
+    for item, value in zip(extras.keys.tolist(), extras.values.tolist(), strict=True):
+        dense, sparse = model.parts(asked, item, {NEIGHBOURS: np.zeros(1, np.int32)})
+        assert not dense and len(sparse) > 0
+        np.testing.assert_allclose(sum(part.amount for part in sparse), value, rtol=1e-4)
+    assert max(len(model.parts(asked, item, {NEIGHBOURS: np.zeros(1, np.int32)})[1]) for item in extras.keys.tolist()) > 2

@@ -132,6 +132,34 @@ def recommend(
 
 
 @main.command()
+@click.option("--item", metavar="ID", required=True, help="The item in question.")
+@click.option("--user", metavar="ID", help="Why it stands where it stands in this user's list.")
+@click.option("--context", "given", multiple=True, metavar="COLUMN=VALUE", help="As for recommend; repeatable.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+@with_common
+def explain(common: Common, item: str, user: str | None, given: tuple[str, ...], as_json: bool) -> None:
+    """Say what a score is made of, and which micro-batches made it so.
+
+    Of a user and an item every row that adds to the score, with its amount and its last changes. Of an item alone its
+    neighbours, and what moved it most in the last day.
+
+    \b
+      freshet explain --user 42 --item 1193
+      freshet explain --item 1193 --json
+    """
+    if given and (user is None or not all("=" in text for text in given)):
+        raise click.UsageError("--context COLUMN=VALUE goes with --user ID.")
+
+    def call(spark: Any, settings: Any) -> Any:
+        from freshet.pipelines import explain as pipeline
+
+        found = pipeline.explain(spark, settings, item=item, user=user, context=dict(text.split("=", 1) for text in given))
+        return found if as_json else pipeline.in_words(found)
+
+    run(common, call, show=_show_json if as_json else _show)
+
+
+@main.command()
 @click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
 @with_common
 def status(common: Common, as_json: bool) -> None:

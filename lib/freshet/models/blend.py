@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from freshet.models.contract import Asked, Block, Context, Events, Extras, Gather, Mix, Rows
+from freshet.models.contract import Asked, Block, Context, Events, Extras, Gather, Mix, Part, Rows
 from freshet.models.cooccurrence import Cooccurrence
 from freshet.models.history import History
 from freshet.settings import ModelSettings
@@ -36,6 +36,9 @@ class Blend(History):
 
     def extras(self, asked: Asked) -> Extras:
         return self.counts.extras(asked)
+
+    def extra_parts(self, asked: Asked, item: int) -> list[Part]:
+        return self.counts.extra_parts(asked, item)
 
     def known(self, asked: Asked) -> np.ndarray:
         return np.asarray(super().known(asked) | self.counts.known(asked))

@@ -185,6 +185,17 @@ class Extras:
 
 
 @dataclass(frozen=True)
+class Part:
+    """What one row adds to a score: `what` in a word (bias, user, had, context, attribute, follows), the block and the number
+    of the row in its view (-1: no row of its own), and the amount."""
+
+    what: str
+    block: str
+    row: int
+    amount: float
+
+
+@dataclass(frozen=True)
 class Mix:
     """score = dense * (query . vector + bias) + sparse * extra + popularity * log(decayed popularity)"""
 
@@ -238,6 +249,11 @@ class Model(Protocol):
 
     def extras(self, asked: Asked) -> Extras | None:
         """Scores that no product of vectors gives; None for a model without."""
+        ...
+
+    def parts(self, asked: Asked, item: int, rows: Mapping[str, np.ndarray]) -> tuple[list[Part], list[Part]]:
+        """What one asker's score of one item, its key and its `rows` as item_matrix has them, is made of: the parts of
+        query . vector + bias and those of its extra."""
         ...
 
     def item_matrix(self, views: Mapping[str, View], rows: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -19,6 +19,7 @@ from freshet.models.contract import (
     Extras,
     Gather,
     Mix,
+    Part,
     Rows,
     ShardResult,
     ShardTask,
@@ -85,14 +86,31 @@ class Cooccurrence(Base):
     def known(self, asked: Asked) -> np.ndarray:
         return np.asarray((asked.recent[NEIGHBOURS][:, : self.recent] >= 0).any(axis=1))
 
-    def queries(self, asked: Asked) -> np.ndarray:
-        return np.zeros((len(asked.recent[NEIGHBOURS]), 0), np.float32)
-
     def item_matrix(self, views: Mapping[str, View], rows: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         n = len(rows[NEIGHBOURS])
         return np.zeros((n, 0), np.float32), np.zeros(n, np.float32)
 
+    def extra_parts(self, asked: Asked, item: int) -> list[Part]:
+        """The logarithm's whole, shared out as the counts inside of it are."""
+        refs = asked.recent[NEIGHBOURS][:1, : self.recent]
+        places = np.flatnonzero(refs[0] >= 0)
+        alone = np.full((len(places), refs.shape[1]), -1, np.int32)
+        alone[np.arange(len(places)), places] = refs[0, places]
+        each, whole = (self._follow_ups(asked, one) for one in (alone, refs))
+        shares = np.zeros(len(places))
+        for place in range(len(places)):
+            mine = slice(each.offsets[place], each.offsets[place + 1])
+            shares[place] = np.expm1(each.values[mine][each.keys[mine] == item].astype(np.float64)).sum()
+        amount = float(whole.values[whole.keys == item].sum())
+        return [
+            Part("follows", NEIGHBOURS, int(refs[0, place]), amount * share / shares.sum())
+            for place, share in zip(places, shares, strict=True) if share > 0.0
+        ]
+
     def extras(self, asked: Asked) -> Extras:
-        view, refs = asked.views[NEIGHBOURS], np.ascontiguousarray(asked.recent[NEIGHBOURS][:, : self.recent])
+        return self._follow_ups(asked, asked.recent[NEIGHBOURS][:, : self.recent])
+
+    def _follow_ups(self, asked: Asked, refs: np.ndarray) -> Extras:
+        view, refs = asked.views[NEIGHBOURS], np.ascontiguousarray(refs)
         return Extras(*kernel.follow_ups(
             view.values, view.links, view.filled, view.last_at, refs, asked.clock, self.decay, self.shrink, self.half_life))

@@ -21,6 +21,7 @@ from freshet.models.contract import (
     Events,
     Examples,
     Mix,
+    Part,
     ShardResult,
     ShardTask,
     View,
@@ -125,6 +126,25 @@ class History(Base):
         out = np.zeros((len(rows[ITEM]), width), np.float32)
         item_vectors(views[ITEM].values, rows[ITEM][:, None], views[ATTRIBUTE].values, rows[ATTRIBUTE], width, out)
         return np.ascontiguousarray(out[:, 1:]), np.ascontiguousarray(out[:, 0])
+
+    def parts(self, asked: Asked, item: int, rows: Mapping[str, np.ndarray]) -> tuple[list[Part], list[Part]]:
+        vectors, _ = self.item_matrix(asked.views, rows)
+        own = float(asked.views[ITEM].take(rows[ITEM])[0, 0])
+        attributes = rows[ATTRIBUTE][0][rows[ATTRIBUTE][0] >= 0] if self.described else np.empty(0, np.int32)
+        found = [Part("bias", ITEM, int(rows[ITEM][0]), own)]
+        for row in attributes:
+            amount = float(asked.views[ATTRIBUTE].values[row, 0]) / len(attributes) ** 0.5
+            found.append(Part("attribute", ATTRIBUTE, int(row), amount))
+        refs = asked.recent[PAST][0, : self.query_items]
+        weights = np.where(refs >= 0, self.decay ** np.arange(len(refs)), 0.0)
+        weights /= max(weights.sum(), 1e-300) ** self.power
+        for row, weight in zip(refs.tolist(), weights.tolist(), strict=True):
+            if row >= 0:
+                found.append(Part("had", PAST, row, weight * float(asked.views[PAST].values[row, : self.factors] @ vectors[0])))
+        for row in asked.features[FEATURE][0].tolist() if self.features else []:
+            if row >= 0:
+                found.append(Part("context", FEATURE, row, float(asked.views[FEATURE].values[row, : self.factors] @ vectors[0])))
+        return found, self.extra_parts(asked, item)
 
     def known(self, asked: Asked) -> np.ndarray:
         past = (asked.recent[PAST][:, : self.query_items] >= 0).any(axis=1)

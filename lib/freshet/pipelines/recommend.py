@@ -61,7 +61,7 @@ def recommend_users(
     check_structure(reading.snapshot, settings, reading.tables)
     keys = np.array([natural_key(user) for user in users], np.int64)
     learner = new_learner(settings)
-    head = _partial_head(reading, settings, learner, keys)
+    head = partial_head(reading, settings, learner, keys)
     names = Names(reading)
     on = shelf(head, learner.model, half_lives(settings), names.order(head.tables[POPULARITY].keys))
     features = None if asked is None else np.tile(asked, (len(users), 1))
@@ -143,7 +143,7 @@ class Names:
         return order
 
 
-def _partial_head(reading: Reading, settings: Settings, learner: Learner, users: np.ndarray) -> Head:
+def partial_head(reading: Reading, settings: Settings, learner: Learner, users: np.ndarray) -> Head:
     """A head with all items and some users."""
     head = new_head(learner.model, settings)
     ring = np.arange(ring_of(settings.history.items))
