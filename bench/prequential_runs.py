@@ -18,6 +18,7 @@ from public_sets import SETS, NotThere
 from freshet.report import Metric
 from freshet.settings import Settings
 
+LEADER = "leader: "
 MICRO = {"s": 1_000_000, "ms": 1000}
 
 
@@ -39,8 +40,9 @@ class Triples:
 
 @dataclass
 class Sums:
-    """Metrics added up over micro-batches."""
+    """Metrics added up over micro-batches, and which mix led in each: (events before it, events after it, the mix)."""
 
+    led: list[tuple[int, int, str]] = field(default_factory=list)
     totals: dict[tuple[str, str, str], list[float]] = field(default_factory=dict)
 
     def add(self, metric: Metric) -> None:
@@ -103,6 +105,8 @@ def run(
             if begin >= cut:
                 for metric in learned.metrics:
                     found[name].add(metric)
+                    if metric.learner.startswith(LEADER):
+                        found[name].led.append((begin, end, metric.learner.removeprefix(LEADER)))
     return found
 
 

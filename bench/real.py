@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from figures import Figure, Options, Result, Table, missing
+from leader_plot import Led, draw
 from prequential_runs import Sums, Triples, clicks, ratings, run, sequences, shop
 from public_sets import NotThere
 
@@ -35,6 +36,7 @@ def example(name: str, *sets: str) -> Settings:
 def measure(options: Options) -> Result:
     """Every set that is in the folder."""
     result = Result(" ".join((__doc__ or "").split()))
+    led: dict[str, Led] = {}
     for part, names in (
         (_ratings, ("real.ml100k.rmse.1", "real.ml100k.rmse.8")), (_small, ("real.mlsmall.rmse",)),
         (_films, ("real.ml100k.bpr.recall",)), (_news, ("real.globo.bpr.recall",)), (_shop, ("real.retailrocket.bpr.recall",)),
@@ -42,9 +44,11 @@ def measure(options: Options) -> Result:
         (_listeners, BLEND_LISTENERS), (_buyers, BLEND_BUYERS),
     ):
         try:
-            part(options, result)
+            led |= part(options, result) or {}
         except NotThere as error:
             result.figures += [missing(name, name, str(error)) for name in names]
+    if led and not options.quick and not draw(led):
+        result.tables.append(Table("Which mix led when was not drawn", [["matplotlib is not installed here"]]))
     return result
 
 
@@ -114,9 +118,10 @@ def _news(options: Options, result: Result) -> None:
     _ranked("globo", "globo-clicks, micro-batches of 10,000", triples, 10_000, settings, result)
 
 
-def _films_in_turn(options: Options, result: Result) -> None:
+def _films_in_turn(options: Options, result: Result) -> dict[str, Led]:
     triples, settings = ratings(options.data or Path(), "movielens-100k"), example("movielens-100k-blend", "metrics.sample=0")
-    _ranked("ml100k", "movielens-100k, every rating a positive, micro-batches of 1,000", triples, 1000, settings, result)
+    what = "movielens-100k, every rating a positive, micro-batches of 1,000"
+    return {what: _ranked("ml100k", what, triples, 1000, settings, result).led}
 
 
 def _news_in_turn(options: Options, result: Result) -> None:
@@ -127,13 +132,15 @@ def _news_in_turn(options: Options, result: Result) -> None:
     _ranked("globo", "globo-clicks, micro-batches of 10,000", triples, 10_000, settings, result)
 
 
-def _news_in_context(options: Options, result: Result) -> None:
+def _news_in_context(options: Options, result: Result) -> dict[str, Led]:
     triples = clicks(options.data or Path())
     if options.quick:
         triples = triples[:400_000]
+    led = {}
     for name, size, ranked in (("globo.context", 10_000, RANKED), ("globo.context.1000", 1000, RANKED // 8)):
         what = f"globo-clicks with the context of a click, micro-batches of {size:,}"
-        _ranked(name, what, triples, size, example("globo-clicks", f"metrics.sample={ranked}"), result)
+        led[what] = _ranked(name, what, triples, size, example("globo-clicks", f"metrics.sample={ranked}"), result).led
+    return led
 
 
 def _listeners(options: Options, result: Result) -> None:
@@ -160,7 +167,8 @@ def _leaders(what: str, sums: Sums) -> Table:
     return Table(f"Mixes that led, {what}", rows)
 
 
-def _ranked(name: str, what: str, triples: Triples, size: int, settings: Settings, result: Result) -> None:
+def _ranked(name: str, what: str, triples: Triples, size: int, settings: Settings, result: Result) -> Sums:
+    """Figures and tables of one run; returns the sums of all events but the first tenth."""
     parts = run(triples, size, settings, starts=(0.1, 0.7))
     k, model = settings.metrics.k, settings.model.name
     show: Callable[[Sums, str, str], str] = lambda sums, metric, learner: f"{sums.value(metric, 'served', learner):.4f}"
@@ -181,3 +189,4 @@ def _ranked(name: str, what: str, triples: Triples, size: int, settings: Setting
     unknown = [show(sums, metric, model) for sums in parts.values() for metric in ("unknown_user", "unknown_item")]
     result.tables.append(Table(
         f"Next item, {what}; share of unknown users {unknown[0]}, items {unknown[1]} (last 30 %: {unknown[2]}, {unknown[3]})", rows))
+    return every
