@@ -9,8 +9,10 @@ import numpy as np
 from freshet.head import Head
 from freshet.kernels.digest import block_seed
 from freshet.kernels.merge import merge_rows
+from freshet.kernels.optimizers import slot_contractions
 from freshet.kernels.rows import RowTable
 from freshet.kernels.seeds import initial_rows
+from freshet.kernels.settling import follows, settle, unsettled
 from freshet.kernels.shards import latest, localize
 from freshet.models.contract import Block, Examples, Rows, ShardResult, ShardTask
 
@@ -105,14 +107,39 @@ def _open_sheet(head: Head, block: Block, examples: Examples, seed: int) -> Shee
 
 def _merge_sheet(sheet: Sheet, row: np.ndarray, news: np.ndarray, a: np.ndarray, touched: np.ndarray) -> None:
     block, rows = sheet.block, sheet.rows
-    width = block.width
-    vectors = np.ascontiguousarray(rows.values[:, :width])
-    merged = merge_rows(block.merge, vectors, row, np.ascontiguousarray(news[:, :width]), a, touched, rows.count)
-    if block.slots:
-        slot_a = 2.0 * a if block.slot_contraction < 0.0 else touched * block.slot_contraction
-        slots = np.ascontiguousarray(rows.values[:, width:])
-        rows.values[:, width:] = merge_rows(
-            block.merge, slots, row, np.ascontiguousarray(news[:, width:]), slot_a, touched, rows.count)
-    rows.values[:, :width] = merged
+    if follows(block.groups):
+        # Only rows of several shards go through the merge: to others, with what follows from what, it would do something.
+        several = np.bincount(row, minlength=len(rows)) > 1
+        met = several[row]
+        rows.values[row[~met]] = news[~met]
+        values, place = rows.values[several], (np.cumsum(several) - 1).astype(np.int32)[row[met]]
+        merge_values(block, values, place, news[met], a[met], touched[met], rows.count[several])
+        rows.values[several] = values
+    else:
+        merge_values(block, rows.values, row, news, a, touched, rows.count)
     np.add.at(rows.count, row, touched)
     np.add.at(sheet.touched, row, touched)
+
+
+def merge_values(
+    block: Block, values: np.ndarray, row: np.ndarray, news: np.ndarray, a: np.ndarray, touched: np.ndarray, counts: np.ndarray,
+) -> None:
+    """Change values float32[r, w] in place to what the shards' rows make of them."""
+    width, before = block.width, values
+    contractions = np.full(block.slots, -1.0)
+    for group in block.groups:
+        own = slot_contractions(group.step, group.width)
+        contractions[group.slot - width : group.slot - width + len(own)] = own
+    if follows(block.groups):
+        before = values.copy()
+    for contraction in np.unique(contractions):
+        at = width + np.flatnonzero(contractions == contraction)
+        slot_a = 2.0 * a if contraction < 0.0 else touched * contraction
+        old = np.ascontiguousarray(values[:, at])
+        values[:, at] = merge_rows(block.merge, old, row, np.ascontiguousarray(news[:, at]), slot_a, touched, counts)
+    if before is not values:
+        before, news = unsettled(before, values, block.groups), unsettled(news, values[row], block.groups)
+    vectors = np.ascontiguousarray(before[:, :width])
+    values[:, :width] = merge_rows(block.merge, vectors, row, np.ascontiguousarray(news[:, :width]), a, touched, counts)
+    if before is not values:
+        settle(values, block.groups)

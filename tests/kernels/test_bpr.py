@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from slow_steps import slow_step
 
 from freshet.kernels import bpr
 from freshet.kernels.optimizers import OPTIMIZERS, Step, slots_of
@@ -35,22 +36,11 @@ def run(users, items, u, i, weight, bias, step, limit=10.0):
     return prediction, loss, user_a, item_a, user_n, item_n, capped
 
 
-def slow(users, items, u, i, weight, bias, step, optimizer):
+def slow(users, items, u, i, weight, bias, step):
     users, items = users.astype(np.float64), items.astype(np.float64)
     user_a, item_a, loss = np.zeros(len(users)), np.zeros(len(items)), np.full(len(u), np.nan)
 
-    def descend(row, at, slot, gradient, chosen):
-        gradient = gradient + chosen.l2 * row[at]
-        scale = 1.0
-        if optimizer != "sgd":
-            g2 = np.mean(gradient**2)
-            n = row[slot]
-            row[slot] = n + g2 if optimizer == "adagrad" else (g2 if n == 0 and optimizer == "rms" else chosen.decay * n + (1 - chosen.decay) * g2)
-            scale = 1 / np.sqrt(row[slot] + chosen.epsilon)
-        row[at] -= chosen.rate * scale * gradient
-        return chosen.rate * scale
-
-    f, g = slice(1, 1 + FACTORS), slice(0, FACTORS)
+    f, g, slot = slice(1, 1 + FACTORS), slice(0, FACTORS), 1 + FACTORS + slots_of(bias, 1)
     for e in range(len(u)):
         losses = []
         for other in i[e, 1:]:
@@ -64,9 +54,9 @@ def slow(users, items, u, i, weight, bias, step, optimizer):
             gp, ga = push * (a[f] - b[f]), push * p[g]
             pp, dd = p[g] @ p[g], (a[f] - b[f]) @ (a[f] - b[f])
             rates = [
-                descend(p, g, FACTORS, gp, step), descend(a, slice(0, 1), 1 + FACTORS, np.array([push]), bias),
-                descend(a, f, 2 + FACTORS, ga, step), descend(b, slice(0, 1), 1 + FACTORS, np.array([-push]), bias),
-                descend(b, f, 2 + FACTORS, -ga, step),
+                slow_step(step, p, g, FACTORS, gp), slow_step(bias, a, slice(0, 1), 1 + FACTORS, np.array([push])),
+                slow_step(step, a, f, slot, ga), slow_step(bias, b, slice(0, 1), 1 + FACTORS, np.array([-push])),
+                slow_step(step, b, f, slot, -ga),
             ]
             c = s * (1 - s) * weight[e] * ((rates[2] + rates[4]) * pp + rates[1] + rates[3])
             user_a[u[e]] += s * (1 - s) * weight[e] * rates[0] * dd
@@ -80,7 +70,7 @@ def slow(users, items, u, i, weight, bias, step, optimizer):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_equals_the_slow_twin(optimizer) -> None:
     users, items, *rest = world(1, optimizer)
-    wanted = slow(users, items, *rest, optimizer)
+    wanted = slow(users, items, *rest)
     _, loss, user_a, item_a, _, _, _ = run(users, items, *rest)
     for got, want in zip((users, items, user_a, item_a, loss), wanted, strict=True):
         np.testing.assert_allclose(got, want, rtol=5e-4, atol=5e-5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from slow_steps import slow_step
 
 from freshet.kernels import mf
 from freshet.kernels.optimizers import OPTIMIZERS, Step, slots_of
@@ -26,27 +27,17 @@ def world(seed: int, optimizer: str, n: int = 60):
 
 def run(users, items, u, i, target, weight, bias, step, limit=10.0, mean=2.0, count=3):
     n = len(u)
+    counts = [np.zeros(len(rows), np.int64) for rows in (users, items)]
     means, prediction, loss = np.full((1, 1), mean, np.float32), np.empty(n), np.empty(n)
     user_a, item_a = np.zeros(len(users)), np.zeros(len(items))
-    capped = mf.learn(means, users, items, count, u, i, target, weight, FACTORS, bias, step, limit, user_a, item_a, prediction, loss)
+    capped = mf.learn(means, users, items, count, u, i, target, weight, FACTORS, bias, step, limit, *counts, user_a, item_a, prediction, loss)
     return means, prediction, loss, user_a, item_a, capped
 
 
-def slow(users, items, u, i, target, weight, bias, step, optimizer, mean=2.0, count=3):
+def slow(users, items, u, i, target, weight, bias, step, mean=2.0, count=3):
     """Straight from the formulas, float64, one example after the other."""
     users, items = users.astype(np.float64), items.astype(np.float64)
     user_a, item_a, prediction = np.zeros(len(users)), np.zeros(len(items)), []
-
-    def descend(row, at, slot, gradient, chosen):
-        gradient = gradient + chosen.l2 * row[at]
-        scale = 1.0
-        if optimizer != "sgd":
-            g2 = np.mean(gradient**2)
-            n = row[slot]
-            row[slot] = n + g2 if optimizer == "adagrad" else (g2 if n == 0 and optimizer == "rms" else chosen.decay * n + (1 - chosen.decay) * g2)
-            scale = 1 / np.sqrt(row[slot] + chosen.epsilon)
-        row[at] -= chosen.rate * scale * gradient
-        return chosen.rate * scale
 
     f = slice(1, 1 + FACTORS)
     for e in range(len(u)):
@@ -58,15 +49,15 @@ def slow(users, items, u, i, target, weight, bias, step, optimizer, mean=2.0, co
         gp, gq = error * q[f], error * p[f]
         pp, qq = p[f] @ p[f], q[f] @ q[f]
         for row, gradient, other, total, at in ((p, gp, qq, user_a, u[e]), (q, gq, pp, item_a, i[e])):
-            total[at] += weight[e] * descend(row, slice(0, 1), 1 + FACTORS, np.array([error]), bias)
-            total[at] += weight[e] * descend(row, f, 2 + FACTORS, gradient, step) * other
+            total[at] += weight[e] * slow_step(bias, row, slice(0, 1), 1 + FACTORS, np.array([error]))
+            total[at] += weight[e] * slow_step(step, row, f, 1 + FACTORS + slots_of(bias, 1), gradient) * other
     return mean, users, items, np.array(prediction), user_a, item_a
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_equals_the_slow_twin(optimizer) -> None:
     users, items, *rest = world(1, optimizer)
-    wanted = slow(users, items, *rest, optimizer)
+    wanted = slow(users, items, *rest)
     means, prediction, _, user_a, item_a, _ = run(users, items, *rest)
     for got, want in ((means[0, 0], wanted[0]), (users, wanted[1]), (items, wanted[2]), (prediction, wanted[3]),
                       (user_a, wanted[4]), (item_a, wanted[5])):

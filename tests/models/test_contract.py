@@ -307,7 +307,8 @@ CHECKS: dict[Callable[[Subject], None], Callable[[Any], Any]] = {
 }
 # Models that shards learn; one that only counts has tests of its own (tests/models/test_cooccurrence.py).
 LEARNERS = [name for name in MODELS if len(examples_of(Subject(name).lab(), BATCH))]
-SUBJECTS = [Subject(name, (f"model.optimizer.name={optimizer}",)) for name in LEARNERS for optimizer in ("auto", *OPTIMIZERS)]
+WAYS = [*(f"model.optimizer.name={optimizer}" for optimizer in ("auto", *OPTIMIZERS)), "model.optimizer.schedule=inverse_sqrt"]
+SUBJECTS = [Subject(name, (way,)) for name in LEARNERS for way in WAYS]
 WITH_FEATURES = (
     "source.context=[a,b]", "model.features.context=[a,b]", "model.features.items=[category,genre]", "model.features.most=3",
 )

@@ -14,7 +14,7 @@ from numba import njit
 
 from freshet.kernels.lanes import AHEAD, LANES, load, prefetch, spread, store, total
 from freshet.kernels.losses import logistic
-from freshet.kernels.optimizers import Step, descend, descend_one, dot
+from freshet.kernels.optimizers import Step, descend, descend_one, dot, paced, slots_of
 
 
 @njit(cache=True, nogil=True)
@@ -48,16 +48,16 @@ def score(
 
 @njit(cache=True, nogil=True, forceinline=True)
 def _learn_pair(
-    users: np.ndarray, items: np.ndarray, u: int, i: int, j: int, weight: float, factors: int, bias_step: Step,
-    step: Step, limit: float, scratch: np.ndarray,
+    users: np.ndarray, items: np.ndarray, u: int, i: int, j: int, at_u: int, at_i: int, at_j: int, weight: float, factors: int,
+    bias_step: Step, step: Step, limit: float, scratch: np.ndarray,
 ) -> tuple[float, float, float, int]:
     """One descent step on log(1 + exp(-margin)): (loss, contraction of the user row, of either item row, rows cut).
 
     The two item rows are of one block, whose rows other shards change too, so each counts what both take away; what the
-    user's row takes away stays in the shard (see kernels.mf).
+    user's row takes away stays in the shard (see kernels.mf). at_u, at_i, at_j are the events behind the rows.
     """
     slot = 1 + factors
-    factor_slot = slot if bias_step.code == 0 else slot + 1
+    factor_slot = slot + slots_of(bias_step, 1)
     # scratch: 0 the difference of the items' factors, 1 the user's factors as they were.
     products, squares_p, squares_d = spread(0.0), spread(0.0), spread(0.0)
     for k in range(0, factors, LANES):
@@ -71,11 +71,11 @@ def _learn_pair(
     norm_p, norm_d = total(squares_p), total(squares_d)
     loss, gradient, curvature = logistic(margin, 1.0)
     g = np.float32(gradient * weight)
-    rate_bi = descend_one(items, i, 0, slot, g, bias_step)
-    rate_bj = descend_one(items, j, 0, slot, -g, bias_step)
-    rate_u, cut_u = descend(users, u, 0, factors, factors, g, scratch, 0, 0, norm_d, step, limit)
-    rate_i, cut_i = descend(items, i, 1, factors, factor_slot, g, scratch, 1, 0, norm_p, step, limit)
-    rate_j, cut_j = descend(items, j, 1, factors, factor_slot, -g, scratch, 1, 0, norm_p, step, limit)
+    rate_bi = descend_one(items, i, 0, slot, g, paced(bias_step, at_i))
+    rate_bj = descend_one(items, j, 0, slot, -g, paced(bias_step, at_j))
+    rate_u, cut_u = descend(users, u, 0, factors, factors, g, scratch, 0, 0, norm_d, paced(step, at_u), limit)
+    rate_i, cut_i = descend(items, i, 1, factors, factor_slot, g, scratch, 1, 0, norm_p, paced(step, at_i), limit)
+    rate_j, cut_j = descend(items, j, 1, factors, factor_slot, -g, scratch, 1, 0, norm_p, paced(step, at_j), limit)
     on_user = curvature * weight * rate_u * norm_d
     on_items = curvature * weight * ((rate_i + rate_j) * norm_p + rate_bi + rate_bj)
     return loss * weight, on_user, on_items, cut_u + cut_i + cut_j
@@ -98,7 +98,8 @@ def learn(
 
     item_ref int32[n, 1 + negatives]: the positive, then the drawn negatives (-1 where none could be drawn). Fills
     prediction float64[n] (score of the positive just before) and loss float64[n] (mean over the negatives), adds each
-    pair's contraction and count to the rows it touched. Returns how often a row's norm was cut to `limit`.
+    pair's contraction and count to the rows it touched: the counts of their events go on from where they stand. Returns how
+    often a row's norm was cut to `limit`.
     """
     scratch = np.empty((2, max(factors, 1)), np.float32)
     n, capped = user_ref.shape[0], 0
@@ -110,12 +111,13 @@ def learn(
                 _ask(items, item_a, item_n, item_ref[e + AHEAD, c])
         prediction[e] = float(items[i, 0]) + float(dot(users, u, 0, items, i, 1, factors))
         summed, pairs = 0.0, 0
+        at_u, at_i = user_n[u], item_n[i]
         for c in range(1, item_ref.shape[1]):
             j = item_ref[e, c]
             if j < 0 or j == i:
                 continue
             value, on_user, on_item, cut = _learn_pair(
-                users, items, u, i, j, w, factors, bias_step, step, limit, scratch)
+                users, items, u, i, j, at_u, at_i, item_n[j], w, factors, bias_step, step, limit, scratch)
             summed += value
             pairs += 1
             capped += cut

@@ -15,7 +15,7 @@ from numba import njit
 
 from freshet.kernels.compiled import IN_F4_2D, IN_I4_2D, OUT_F4_2D, compiled, int64, void
 from freshet.kernels.lanes import LANES, load, spread, store
-from freshet.kernels.optimizers import Step, descend, descend_one
+from freshet.kernels.optimizers import Step, descend, descend_one, paced, slots_of
 
 
 @njit(cache=True, nogil=True, forceinline=True)
@@ -65,13 +65,13 @@ def descend_attributes(
     """One step of the attributes of an item whose gradient is g * [1, q], q = scratch[0], and whose chance is worth p in
     contraction; returns the rows cut."""
     share, slot, capped = share_of(refs, e, start, most), 1 + factors, 0
-    factor_slot = slot if bias_step.code == 0 else slot + 1
+    factor_slot = slot + slots_of(bias_step, 1)
     own = np.float32(g * np.float32(share))
     for f in range(start, start + most):
         r = refs[e, f]
         if r >= 0:
-            rate_b = descend_one(attributes, r, 0, slot, own, bias_step)
-            rate, cut = descend(attributes, r, 1, factors, factor_slot, own, scratch, 0, 0, norm_q, step, limit)
+            rate_b = descend_one(attributes, r, 0, slot, own, paced(bias_step, n[r]))
+            rate, cut = descend(attributes, r, 1, factors, factor_slot, own, scratch, 0, 0, norm_q, paced(step, n[r]), limit)
             a[r] += p * share * share * (rate * norm_q + rate_b)
             n[r] += 1
             capped += cut

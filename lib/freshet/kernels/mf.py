@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from freshet.kernels.lanes import AHEAD, LANES, load, prefetch, spread, store, total
-from freshet.kernels.optimizers import Step, descend, descend_one, dot
+from freshet.kernels.optimizers import CONSTANT, Step, descend, descend_one, dot, general, paced, slots_of
 
 
 @njit(cache=True, nogil=True)
@@ -63,12 +63,13 @@ def _products(
 def learn(
     mean: np.ndarray, users: np.ndarray, items: np.ndarray, mean_count: int, user_ref: np.ndarray, item_ref: np.ndarray,
     target: np.ndarray, weight: np.ndarray, factors: int, bias_step: Step, step: Step, limit: float,
-    user_a: np.ndarray, item_a: np.ndarray, prediction: np.ndarray, loss: np.ndarray,
+    user_n: np.ndarray, item_n: np.ndarray, user_a: np.ndarray, item_a: np.ndarray, prediction: np.ndarray, loss: np.ndarray,
 ) -> int:
     """Learn the examples one after the other, changing `mean`, `users` and `items` in place.
 
     Fills prediction float64[n] (score just before the example was learned), loss float64[n] and adds each event's
-    contraction to user_a and item_a (float64 per row). Returns how often a row's norm was cut to `limit`.
+    contraction to user_a and item_a (float64 per row). user_n and item_n int64 are the events behind each row; only a
+    schedule asks for them and counts on. Returns how often a row's norm was cut to `limit`.
 
     Contraction of an event for its user row: weight * (bias step + step |q|^2), the share of the residual that the row's
     own change takes away (squared loss: curvature 1); for its item row likewise with |p|^2. Each row counts its own
@@ -77,7 +78,7 @@ def learn(
     """
     p_before = np.empty((1, max(factors, 1)), np.float32)  # the item's step takes the user's factors from before
     slot = 1 + factors
-    factor_slot = slot if bias_step.code == 0 else slot + 1
+    factor_slot = slot + slots_of(bias_step, 1)
     n, capped = user_ref.shape[0], 0
     for e in range(n):
         u, i, value, w = user_ref[e], item_ref[e], float(target[e]), float(weight[e])
@@ -90,10 +91,14 @@ def learn(
         loss[e] = 0.5 * error * error * w
         mean[0, 0] += np.float32((value - float(mean[0, 0])) / (mean_count + e + 1))
         g = np.float32(error * w)
-        rate_bu = descend_one(users, u, 0, slot, g, bias_step)
-        rate_bi = descend_one(items, i, 0, slot, g, bias_step)
-        rate_u, cut_u = descend(users, u, 1, factors, factor_slot, g, items, i, 1, norm_q, step, limit)
-        rate_i, cut_i = descend(items, i, 1, factors, factor_slot, g, p_before, 0, 0, norm_p, step, limit)
+        at_u, at_i = user_n[u], item_n[i]
+        if general(step) and step.schedule != CONSTANT:
+            user_n[u] += 1
+            item_n[i] += 1
+        rate_bu = descend_one(users, u, 0, slot, g, paced(bias_step, at_u))
+        rate_bi = descend_one(items, i, 0, slot, g, paced(bias_step, at_i))
+        rate_u, cut_u = descend(users, u, 1, factors, factor_slot, g, items, i, 1, norm_q, paced(step, at_u), limit)
+        rate_i, cut_i = descend(items, i, 1, factors, factor_slot, g, p_before, 0, 0, norm_p, paced(step, at_i), limit)
         user_a[u] += w * (rate_bu + rate_u * norm_q)
         item_a[i] += w * (rate_bi + rate_i * norm_p)
         capped += cut_u + cut_i

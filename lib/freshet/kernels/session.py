@@ -22,7 +22,7 @@ from numba import njit
 from freshet.kernels.compiled import IN_F4_2D, IN_I4_2D, OUT_F4_2D, compiled, float64, int64, void
 from freshet.kernels.described import descend_attributes, describe_all
 from freshet.kernels.lanes import AHEAD, LANES, load, prefetch, spread, store, total
-from freshet.kernels.optimizers import Step, descend, descend_one, dot
+from freshet.kernels.optimizers import Step, descend, descend_one, dot, paced, slots_of
 
 
 @njit(cache=True, nogil=True)
@@ -150,14 +150,14 @@ def _move_items(
     """One step of every item of the event and of its attributes, from probabilities and q as they were before it; returns the
     rows cut."""
     slot, capped, most = 1 + factors, 0, attribute_ref.shape[1] // item_ref.shape[1]
-    factor_slot = slot if bias_step.code == 0 else slot + 1
+    factor_slot = slot + slots_of(bias_step, 1)
     for a in range(item_ref.shape[1]):
         r = item_ref[e, a]
         if r < 0:
             continue
         g = np.float32(w * (chances[a] - (1.0 if a == 0 else 0.0)))
-        rate_b = descend_one(items, r, 0, slot, g, bias_step)
-        rate, cut = descend(items, r, 1, factors, factor_slot, g, scratch, 0, 0, norm_q, step, limit)
+        rate_b = descend_one(items, r, 0, slot, g, paced(bias_step, item_n[r]))
+        rate, cut = descend(items, r, 1, factors, factor_slot, g, scratch, 0, 0, norm_q, paced(step, item_n[r]), limit)
         curve = w * chances[a] * (1.0 - chances[a])
         item_a[r] += curve * (rate * norm_q + rate_b)
         item_n[r] += 1
@@ -179,8 +179,8 @@ def learn(
     """Learn the examples one after the other, changing the rows in place.
 
     item_ref int32[n, 1 + negatives], past_ref int32[n, r], feature_ref int32[n, F], attribute_ref int32[n, (1 + negatives) A]
-    (-1: none). Fills prediction (s_0) and loss float64[n], adds each event's contraction and count to the rows it touched.
-    Returns how often a row's norm was cut to `limit`.
+    (-1: none). Fills prediction (s_0) and loss float64[n], adds each event's contraction and count to the rows it touched:
+    the counts of their events go on from where they stand. Returns how often a row's norm was cut to `limit`.
 
     Contraction: of an item's row p_a (1 - p_a) (step |q|^2 + bias step), of an attribute's the same times the square of its
     weight in the item; of a row of `past` or `feature` its step times the square of its weight in q times the trace of the
@@ -211,7 +211,8 @@ def learn(
         for d in range(past_ref.shape[1]):
             r = past_ref[e, d]
             if r >= 0:
-                rate, cut = descend(past, r, 0, factors, factors, np.float32(share), scratch, 1, 0, norm_g, step, limit)
+                now = paced(step, past_n[r])
+                rate, cut = descend(past, r, 0, factors, factors, np.float32(share), scratch, 1, 0, norm_g, now, limit)
                 past_a[r] += w * rate * share * share * spread_y
                 past_n[r] += 1
                 capped += cut
@@ -219,7 +220,8 @@ def learn(
         for f in range(feature_ref.shape[1]):
             r = feature_ref[e, f]
             if r >= 0:
-                rate, cut = descend(features, r, 0, factors, factors, np.float32(1.0), scratch, 1, 0, norm_g, step, limit)
+                now = paced(step, feature_n[r])
+                rate, cut = descend(features, r, 0, factors, factors, np.float32(1.0), scratch, 1, 0, norm_g, now, limit)
                 feature_a[r] += w * rate * spread_y
                 feature_n[r] += 1
                 capped += cut

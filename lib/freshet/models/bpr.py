@@ -7,10 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from freshet.kernels import bpr as kernel
-from freshet.kernels.optimizers import SGD, slot_contraction, slots_of
 from freshet.models.contract import ITEM, USER, Block, Context, Events, Examples, Mix, ShardResult, ShardTask
 from freshet.models.defaults import RowsOfUsers, against, untouched
-from freshet.models.steps import Defaults, steps
+from freshet.models.steps import Defaults, moved, steps
 from freshet.settings import ModelSettings
 
 DEFAULTS = {
@@ -18,6 +17,9 @@ DEFAULTS = {
     "adagrad": Defaults(rate=0.1, bias_rate=0.1),
     "rms": Defaults(rate=0.03, bias_rate=0.05),
     "rmsprop": Defaults(rate=0.03, bias_rate=0.05),
+    "momentum": Defaults(rate=0.01, bias_rate=0.005),
+    "adam": Defaults(rate=0.01, bias_rate=0.005, decay=0.999),
+    "ftrl": Defaults(rate=0.07, bias_rate=0.05),
 }
 
 
@@ -39,13 +41,10 @@ class BayesianPersonalizedRanking(RowsOfUsers):
         self.scale = 0.5 / self.factors**0.5 if settings.init_scale is None else settings.init_scale
 
     def blocks(self) -> tuple[Block, ...]:
-        slots = slots_of(self.step, self.factors)
-        bias_slots = 0 if self.bias_step.code == SGD else 1
-        own = slot_contraction(self.step)
+        factors = (self.factors, self.step)
         return (
-            Block(USER, USER, self.factors, slots, merge=self.merge, init_scale=self.scale, slot_contraction=own),
-            Block(ITEM, ITEM, 1 + self.factors, bias_slots + slots, merge=self.merge, init_scale=self.scale, zeros=1,
-                  slot_contraction=own),
+            moved(USER, USER, [factors], self.merge, self.scale),
+            moved(ITEM, ITEM, [(1, self.bias_step), factors], self.merge, self.scale, zeros=1),
         )
 
     def examples(self, events: Events, context: Context) -> Examples:
@@ -64,10 +63,10 @@ class BayesianPersonalizedRanking(RowsOfUsers):
         return prediction, loss
 
     def learn(self, task: ShardTask) -> ShardResult:
-        made = untouched(task)
+        made, events = untouched(task), task.behind()
         capped = kernel.learn(
             task.rows[USER], task.rows[ITEM], task.refs[USER][:, 0], task.refs[ITEM], task.weight, self.factors,
-            self.bias_step, self.step, self.limit, made.contraction[USER], made.contraction[ITEM], made.touched[USER],
-            made.touched[ITEM], made.prediction, made.loss,
+            self.bias_step, self.step, self.limit, made.contraction[USER], made.contraction[ITEM], events[USER],
+            events[ITEM], made.prediction, made.loss,
         )
-        return replace(made, capped=capped)
+        return replace(made, touched=task.since(events), capped=capped)

@@ -13,6 +13,8 @@ from typing import Protocol
 
 import numpy as np
 
+from freshet.kernels.optimizers import Group
+
 USER, ITEM, FEATURE, ATTRIBUTE = "user", "item", "feature", "attribute"  # id spaces
 MOST_RECENT = 16  # a user's newest items that are at hand for every event
 
@@ -23,7 +25,7 @@ class Block:
 
     `ids` is the id space its keys come from (None: keys of its own). `merge` names a merge rule of kernels.merge.
     New rows get a normal vector of standard deviation `init_scale` from the hash of their key; the first `zeros`
-    columns (biases) start at 0. `slot_contraction` as in kernels.optimizers.slot_contraction.
+    columns (biases) start at 0. `groups` are the coordinates that an optimizer moves, with their slots.
     """
 
     name: str
@@ -34,7 +36,7 @@ class Block:
     merge: str = "contraction"
     init_scale: float = 0.0
     zeros: int = 0
-    slot_contraction: float = -1.0
+    groups: tuple[Group, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,14 @@ class ShardTask:
     refs: dict[str, np.ndarray]
     target: np.ndarray
     weight: np.ndarray
+
+    def behind(self) -> dict[str, np.ndarray]:
+        """Copies of the counts, for a kernel to count on from."""
+        return {name: count.copy() for name, count in self.counts.items()}
+
+    def since(self, counts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What was added to the counts of `behind`: how many events touched each row."""
+        return {name: count - self.counts[name] for name, count in counts.items()}
 
 
 @dataclass(frozen=True)

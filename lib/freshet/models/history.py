@@ -9,7 +9,6 @@ import numpy as np
 
 from freshet.kernels import session as kernel
 from freshet.kernels.described import item_vectors
-from freshet.kernels.optimizers import SGD, slot_contraction, slots_of
 from freshet.models.contract import (
     ATTRIBUTE,
     FEATURE,
@@ -27,7 +26,7 @@ from freshet.models.contract import (
     View,
 )
 from freshet.models.defaults import Base, against, untouched
-from freshet.models.steps import Defaults, steps
+from freshet.models.steps import Defaults, moved, steps
 from freshet.settings import ModelSettings
 
 PAST = "past"
@@ -39,6 +38,9 @@ DEFAULTS = {
     "adagrad": Defaults(rate=0.15, bias_rate=0.05),
     "rms": Defaults(rate=0.01, bias_rate=0.005, decay=0.999),
     "rmsprop": Defaults(rate=0.004, bias_rate=0.002, decay=0.999),
+    "momentum": Defaults(rate=0.02, bias_rate=0.002),
+    "adam": Defaults(rate=0.01, bias_rate=0.003, decay=0.999),
+    "ftrl": Defaults(rate=0.1, bias_rate=0.05),
 }
 
 
@@ -63,15 +65,12 @@ class History(Base):
         self.scale = 0.5 / self.factors**0.5 if settings.init_scale is None else settings.init_scale
 
     def blocks(self) -> tuple[Block, ...]:
-        slots, own = slots_of(self.step, self.factors), slot_contraction(self.step)
-        bias_slots = 0 if self.bias_step.code == SGD else 1
+        factors = (self.factors, self.step)
         biased = {ITEM: ITEM, **({ATTRIBUTE: ATTRIBUTE} if self.described else {})}
         plain = {PAST: ITEM, **({FEATURE: FEATURE} if self.features else {})}
         return (
-            *(Block(name, ids, 1 + self.factors, bias_slots + slots, merge=self.merge, init_scale=self.scale, zeros=1,
-                    slot_contraction=own) for name, ids in biased.items()),
-            *(Block(name, ids, self.factors, slots, merge=self.merge, init_scale=self.scale, slot_contraction=own)
-              for name, ids in plain.items()),
+            *(moved(name, ids, [(1, self.bias_step), factors], self.merge, self.scale, zeros=1) for name, ids in biased.items()),
+            *(moved(name, ids, [factors], self.merge, self.scale) for name, ids in plain.items()),
         )
 
     def examples(self, events: Events, context: Context) -> Examples:
@@ -99,13 +98,13 @@ class History(Base):
         return prediction, loss
 
     def learn(self, task: ShardTask) -> ShardResult:
-        made = untouched(task)
+        made, events = untouched(task), task.behind()
         capped = kernel.learn(
             *self._rows(task), *self._refs(task), task.weight, self.factors, self.decay, self.power, self.bias_step,
-            self.step, self.limit, *self._per_row(made.contraction, np.float64), *self._per_row(made.touched, np.int64),
+            self.step, self.limit, *self._per_row(made.contraction, np.float64), *self._per_row(events, np.int64),
             made.prediction, made.loss,
         )
-        return replace(made, capped=capped)
+        return replace(made, touched=task.since(events), capped=capped)
 
     def _rows(self, task: ShardTask) -> Four:
         none = np.empty((0, 1 + self.factors), np.float32)

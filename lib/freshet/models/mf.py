@@ -7,10 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from freshet.kernels import mf as kernel
-from freshet.kernels.optimizers import SGD, slot_contraction, slots_of
 from freshet.models.contract import ITEM, USER, Block, Context, Events, Examples, Mix, ShardResult, ShardTask
 from freshet.models.defaults import RowsOfUsers, untouched
-from freshet.models.steps import Defaults, steps
+from freshet.models.steps import Defaults, moved, steps
 from freshet.settings import ModelSettings
 
 MEAN_KEY = 0
@@ -21,6 +20,9 @@ DEFAULTS = {
     "adagrad": Defaults(rate=0.1, bias_rate=0.2),
     "rms": Defaults(rate=0.01, bias_rate=0.02),
     "rmsprop": Defaults(rate=0.01, bias_rate=0.02),
+    "momentum": Defaults(rate=0.01, bias_rate=0.006),
+    "adam": Defaults(rate=0.02, bias_rate=0.05, decay=0.999),
+    "ftrl": Defaults(rate=0.1, bias_rate=0.2),
 }
 
 
@@ -42,13 +44,8 @@ class MatrixFactorization(RowsOfUsers):
         self.scale = 0.07 if settings.init_scale is None else settings.init_scale
 
     def blocks(self) -> tuple[Block, ...]:
-        bias_slots = 0 if self.bias_step.code == SGD else 1
-        slots = bias_slots + slots_of(self.step, self.factors)
-        rows = [
-            Block(name, name, 1 + self.factors, slots, merge=self.merge, init_scale=self.scale, zeros=1,
-                  slot_contraction=slot_contraction(self.step))
-            for name in (USER, ITEM)
-        ]
+        parts = ((1, self.bias_step), (self.factors, self.step))
+        rows = (moved(name, name, parts, self.merge, self.scale, zeros=1) for name in (USER, ITEM))
         return (Block("mean", None, 1, merge="mean"), *rows)
 
     def examples(self, events: Events, context: Context) -> Examples:
@@ -71,12 +68,12 @@ class MatrixFactorization(RowsOfUsers):
 
     def learn(self, task: ShardTask) -> ShardResult:
         n = len(task.target)
-        made = untouched(task)
+        made, events = untouched(task), task.behind()
         touched = {name: np.bincount(refs[:, 0], minlength=len(task.rows[name])) for name, refs in task.refs.items()}
         mean_count = int(task.counts["mean"][0]) if n else 0
         capped = kernel.learn(
             task.rows["mean"], task.rows[USER], task.rows[ITEM], mean_count, task.refs[USER][:, 0], task.refs[ITEM][:, 0],
-            task.target, task.weight, self.factors, self.bias_step, self.step, self.limit,
+            task.target, task.weight, self.factors, self.bias_step, self.step, self.limit, events[USER], events[ITEM],
             made.contraction[USER], made.contraction[ITEM], made.prediction, made.loss,
         )
         return replace(made, touched=touched, capped=capped)

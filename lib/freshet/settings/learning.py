@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from freshet.settings.fields import (
     Count,
@@ -16,6 +16,7 @@ from freshet.settings.fields import (
     Share,
     Texts,
     as_tuple,
+    related,
 )
 
 Factors = Annotated[int, Field(ge=1, le=4096)]
@@ -27,12 +28,21 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 class OptimizerSettings(Section):
     """How a gradient becomes a step; None takes what the model recommends with this optimizer."""
 
-    name: Literal["auto", "sgd", "adagrad", "rms", "rmsprop"] = "auto"
+    name: Literal["auto", "sgd", "momentum", "adagrad", "rms", "rmsprop", "adam", "ftrl"] = "auto"
     learning_rate: Positive | None = None
     bias_rate: Positive | None = None
     accumulator: Literal["row", "coordinate"] = "row"
     decay: Decay | None = None
+    momentum: Decay = 0.9
     epsilon: Positive = 1e-6
+    schedule: Literal["constant", "inverse_sqrt", "exponential"] = "constant"
+    schedule_events: Positive = 1000.0
+
+    @model_validator(mode="after")
+    def _one_schedule(self) -> Self:
+        if self.name == "ftrl" and self.schedule != "constant":
+            raise related("a constant schedule with ftrl, whose steps become shorter by themselves", "schedule", "name")
+        return self
 
 
 class QuerySettings(Section):
@@ -74,6 +84,7 @@ class ModelSettings(Section):
     merge: Literal["contraction", "sum", "average"] = "contraction"
     init_scale: NotNegative | None = None
     l2: NotNegative = 0.0
+    l1: NotNegative = 0.0
     bias_l2: NotNegative = 0.0
     max_norm: Positive = 10.0
     positive_from: float | None = None
