@@ -71,13 +71,13 @@ class Learner:
         """Learn events in canonical order. Raises BatchRefused (reason `not finite` or `capped`); the head never changes."""
         model = self.model
         positive = model.positive(events)
-        with timer("gather"):
-            ahead = advance(head, events, positive, self.spec.companions)
-            examples = model.examples(events, ahead.context)
-            space = Workspace(head, model.blocks(), examples, self.spec.seed)
-        # Counting shares nothing with scoring and learning but the head, which nobody writes: it fills what they leave idle.
+        # Counting shares nothing with what follows but the head, which nobody writes: it fills what that leaves idle.
         with ThreadPoolExecutor(1) as aside:
-            counting = aside.submit(model.tally, head.gather, events, positive, ahead.context)
+            with timer("gather"):
+                ahead = advance(head, events, positive, self.spec.companions)
+                counting = aside.submit(model.tally, head.gather, events, positive, ahead.context)
+                examples = model.examples(events, ahead.context)
+                space = Workspace(head, model.blocks(), examples, self.spec.seed)
             with timer("score"):
                 metrics, mixes = prequential.ranking_metrics(head, model, events, positive, ahead.context, self.spec.metrics)
                 metrics += self._served(head, events, space)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +41,9 @@ class Workspace:
     def __init__(self, head: Head, blocks: tuple[Block, ...], examples: Examples, seed: int) -> None:
         self.examples = examples
         learned = [block for block in blocks if block.name in examples.keys]
-        self.sheets = {block.name: _open_sheet(head, block, examples, seed) for block in learned}
+        with ThreadPoolExecutor(max(len(learned), 1)) as pool:  # of different blocks, so they share nothing that changes
+            opened = [pool.submit(_open_sheet, head, block, examples, seed) for block in learned]
+            self.sheets = {block.name: sheet.result() for block, sheet in zip(learned, opened, strict=True)}
 
     def snapshot_task(self) -> ShardTask:
         """All examples against the rows as the head has them, for the served score."""
