@@ -64,6 +64,6 @@ def _passes(options: Options) -> list:
     drawn = lambda many: (ITEMS * rng.random((EVENTS, many)) ** 3).astype(np.int32)
     refs = {"item": drawn(1 + model.negatives), "past": drawn(model.recent)}
     ones = np.ones(EVENTS, np.float32)
-    task = ShardTask(rows, {name: np.zeros(len(values), np.int64) for name, values in rows.items()}, refs, ones, ones)
+    task = ShardTask(rows, {}, refs, ones, ones)
     model.learn(task)
     return [lambda: model.learn(task)] * options.pairs(10, 3)

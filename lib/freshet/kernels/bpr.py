@@ -14,7 +14,7 @@ from numba import njit
 
 from freshet.kernels.lanes import AHEAD, LANES, load, prefetch, spread, store, total
 from freshet.kernels.losses import logistic
-from freshet.kernels.optimizers import Step, descend, descend_one, dot, paced, slots_of
+from freshet.kernels.optimizers import Step, behind, descend, descend_one, dot, paced, slots_of
 
 
 @njit(cache=True, nogil=True)
@@ -111,13 +111,13 @@ def learn(
                 _ask(items, item_a, item_n, item_ref[e + AHEAD, c])
         prediction[e] = float(items[i, 0]) + float(dot(users, u, 0, items, i, 1, factors))
         summed, pairs = 0.0, 0
-        at_u, at_i = user_n[u], item_n[i]
+        at_u, at_i = behind(step, user_n, u), behind(step, item_n, i)
         for c in range(1, item_ref.shape[1]):
             j = item_ref[e, c]
             if j < 0 or j == i:
                 continue
             value, on_user, on_item, cut = _learn_pair(
-                users, items, u, i, j, at_u, at_i, item_n[j], w, factors, bias_step, step, limit, scratch)
+                users, items, u, i, j, at_u, at_i, behind(step, item_n, j), w, factors, bias_step, step, limit, scratch)
             summed += value
             pairs += 1
             capped += cut

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from freshet.kernels.lanes import AHEAD, LANES, load, prefetch, spread, store, total
-from freshet.kernels.optimizers import CONSTANT, Step, descend, descend_one, dot, general, paced, slots_of
+from freshet.kernels.optimizers import CONSTANT, Step, behind, descend, descend_one, dot, general, paced, slots_of
 
 
 @njit(cache=True, nogil=True)
@@ -91,7 +91,7 @@ def learn(
         loss[e] = 0.5 * error * error * w
         mean[0, 0] += np.float32((value - float(mean[0, 0])) / (mean_count + e + 1))
         g = np.float32(error * w)
-        at_u, at_i = user_n[u], item_n[i]
+        at_u, at_i = behind(step, user_n, u), behind(step, item_n, i)
         if general(step) and step.schedule != CONSTANT:
             user_n[u] += 1
             item_n[i] += 1

@@ -147,6 +147,12 @@ def _slowed(step: Step, count: int) -> Step:
     )
 
 
+@njit(cache=True, nogil=True, forceinline=True)
+def behind(step: Step, counts: np.ndarray, r: int) -> int:
+    """counts[r] for `paced`; not looked up for a step that never asks."""
+    return counts[r] if general(step) else 0
+
+
 def paced(step: Step, count: int) -> Step:
     """The step at the rate its schedule gives a row with so many events behind it; for kernels only."""
     raise NotImplementedError

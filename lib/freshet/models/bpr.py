@@ -8,7 +8,7 @@ import numpy as np
 
 from freshet.kernels import bpr as kernel
 from freshet.models.contract import ITEM, USER, Block, Context, Events, Examples, Mix, ShardResult, ShardTask
-from freshet.models.defaults import RowsOfUsers, against, untouched
+from freshet.models.defaults import RowsOfUsers, against, counted, untouched
 from freshet.models.steps import Defaults, moved, steps
 from freshet.settings import ModelSettings
 
@@ -63,10 +63,10 @@ class BayesianPersonalizedRanking(RowsOfUsers):
         return prediction, loss
 
     def learn(self, task: ShardTask) -> ShardResult:
-        made, events = untouched(task), task.behind()
+        made = untouched(task, self.step)
         capped = kernel.learn(
             task.rows[USER], task.rows[ITEM], task.refs[USER][:, 0], task.refs[ITEM], task.weight, self.factors,
-            self.bias_step, self.step, self.limit, made.contraction[USER], made.contraction[ITEM], events[USER],
-            events[ITEM], made.prediction, made.loss,
+            self.bias_step, self.step, self.limit, made.contraction[USER], made.contraction[ITEM], made.touched[USER],
+            made.touched[ITEM], made.prediction, made.loss,
         )
-        return replace(made, touched=task.since(events), capped=capped)
+        return replace(made, touched=counted(task, made, self.step), capped=capped)

@@ -95,14 +95,6 @@ class ShardTask:
     target: np.ndarray
     weight: np.ndarray
 
-    def behind(self) -> dict[str, np.ndarray]:
-        """Copies of the counts, for a kernel to count on from."""
-        return {name: count.copy() for name, count in self.counts.items()}
-
-    def since(self, counts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """What was added to the counts of `behind`: how many events touched each row."""
-        return {name: count - self.counts[name] for name, count in counts.items()}
-
 
 @dataclass(frozen=True)
 class ShardResult:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from freshet.kernels.optimizers import CONSTANT, Step
 from freshet.models.contract import (
     ITEM,
     USER,
@@ -82,9 +83,20 @@ def against(events: Events, context: Context, chosen: np.ndarray) -> tuple[np.nd
     return keys, there
 
 
-def untouched(task: ShardTask) -> ShardResult:
-    """The result of a task before its first event: its own rows, nothing counted, room for predictions and losses."""
+def untouched(task: ShardTask, step: Step | None = None) -> ShardResult:
+    """The result of a task before its first event: its own rows, nothing counted, room for predictions and losses.
+
+    `touched` begins at the events behind each row where the step's schedule asks for them (see `counted`)."""
     n = len(task.target)
     contraction = {name: np.zeros(len(rows)) for name, rows in task.rows.items()}
     touched = {name: np.zeros(len(rows), np.int64) for name, rows in task.rows.items()}
+    if step is not None and step.schedule != CONSTANT:
+        touched = {name: count.copy() for name, count in task.counts.items()}
     return ShardResult(task.rows, contraction, touched, np.empty(n), np.empty(n), 0)
+
+
+def counted(task: ShardTask, made: ShardResult, step: Step) -> dict[str, np.ndarray]:
+    """The events of the task that touched each row, of a result that began as `untouched` with this step."""
+    if step.schedule == CONSTANT:
+        return made.touched
+    return {name: count - task.counts[name] for name, count in made.touched.items()}

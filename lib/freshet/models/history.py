@@ -25,7 +25,7 @@ from freshet.models.contract import (
     ShardTask,
     View,
 )
-from freshet.models.defaults import Base, against, untouched
+from freshet.models.defaults import Base, against, counted, untouched
 from freshet.models.steps import Defaults, moved, steps
 from freshet.settings import ModelSettings
 
@@ -98,13 +98,13 @@ class History(Base):
         return prediction, loss
 
     def learn(self, task: ShardTask) -> ShardResult:
-        made, events = untouched(task), task.behind()
+        made = untouched(task, self.step)
         capped = kernel.learn(
             *self._rows(task), *self._refs(task), task.weight, self.factors, self.decay, self.power, self.bias_step,
-            self.step, self.limit, *self._per_row(made.contraction, np.float64), *self._per_row(events, np.int64),
+            self.step, self.limit, *self._per_row(made.contraction, np.float64), *self._per_row(made.touched, np.int64),
             made.prediction, made.loss,
         )
-        return replace(made, touched=task.since(events), capped=capped)
+        return replace(made, touched=counted(task, made, self.step), capped=capped)
 
     def _rows(self, task: ShardTask) -> Four:
         none = np.empty((0, 1 + self.factors), np.float32)

@@ -68,12 +68,12 @@ class MatrixFactorization(RowsOfUsers):
 
     def learn(self, task: ShardTask) -> ShardResult:
         n = len(task.target)
-        made, events = untouched(task), task.behind()
+        made = untouched(task, self.step)
         touched = {name: np.bincount(refs[:, 0], minlength=len(task.rows[name])) for name, refs in task.refs.items()}
         mean_count = int(task.counts["mean"][0]) if n else 0
         capped = kernel.learn(
             task.rows["mean"], task.rows[USER], task.rows[ITEM], mean_count, task.refs[USER][:, 0], task.refs[ITEM][:, 0],
-            task.target, task.weight, self.factors, self.bias_step, self.step, self.limit, events[USER], events[ITEM],
+            task.target, task.weight, self.factors, self.bias_step, self.step, self.limit, made.touched[USER], made.touched[ITEM],
             made.contraction[USER], made.contraction[ITEM], made.prediction, made.loss,
         )
         return replace(made, touched=touched, capped=capped)
