@@ -30,6 +30,7 @@ def keys(numbers: np.ndarray, space: str) -> np.ndarray:
 
 def events(
     user: np.ndarray, item: np.ndarray, value: np.ndarray, at: np.ndarray, first: int = 0, context: Sequence[np.ndarray] = (),
+    propensity: np.ndarray | None = None,
 ) -> Events:
     """Events of numbered users and items, with the numbered values of each column of their context; `at` in microseconds,
     ascending; `first` is the number of the first event."""
@@ -37,7 +38,8 @@ def events(
     hashed = mix((np.arange(first, first + n) + (1 << 41)).astype(np.uint64)).astype(np.int64)
     known = [mix((column + ((42 + number) << 41)).astype(np.uint64)).astype(np.int64) for number, column in enumerate(context)]
     features = np.stack(known, axis=1) if known else np.empty((n, 0), np.int64)
-    return Events(keys(user, USER), keys(item, ITEM), value.astype(np.float64), np.ones(n), at.astype(np.int64), hashed, features)
+    shown = np.full(n, np.nan) if propensity is None else propensity
+    return Events(keys(user, USER), keys(item, ITEM), value.astype(np.float64), np.ones(n), at.astype(np.int64), hashed, features, shown)
 
 
 class Arrays:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from arrays import Arrays, events
 from figures import Stages
 from prepare import interleaved
-from public_sets import SETS, NotThere
+from public_sets import BANDIT, SETS, NotThere
 
 from freshet.report import Metric
 from freshet.settings import Settings
@@ -24,18 +24,20 @@ MICRO = {"s": 1_000_000, "ms": 1000}
 
 @dataclass(frozen=True)
 class Triples:
-    """Users, items, values and times (microseconds) of a set, ascending in time, as the set's own numbers; and the columns
-    of its context."""
+    """Users, items, values and times (microseconds) of a set, ascending in time, as the set's own numbers; the columns
+    of its context; and with which probability each was shown, where that is known."""
 
     user: np.ndarray
     item: np.ndarray
     value: np.ndarray
     at: np.ndarray
     context: Mapping[str, np.ndarray] = field(default_factory=dict)
+    propensity: np.ndarray | None = None
 
     def __getitem__(self, part: slice) -> Triples:
         context = {name: column[part] for name, column in self.context.items()}
-        return Triples(self.user[part], self.item[part], self.value[part], self.at[part], context)
+        shown = None if self.propensity is None else self.propensity[part]
+        return Triples(self.user[part], self.item[part], self.value[part], self.at[part], context, shown)
 
 
 @dataclass
@@ -75,10 +77,8 @@ def clicks(data: Path) -> Triples:
 def _triples(
     data: Path, name: str, user: str, item: str, value: str | None, time: str, unit: str, context: Sequence[str] = ()
 ) -> Triples:
-    if not (data / name).is_dir():
-        raise NotThere(f"the folder of the public sets holds no {name}")
-    parts = list(SETS[name].read(data / name))
-    columns = {column: np.concatenate([part[column].to_numpy() for part in parts]) for column in (user, item, time, *context, *([value] if value else []))}
+    whole = _whole(data, name)
+    columns = {column: whole[column].to_numpy() for column in (user, item, time, *context, *([value] if value else []))}
     order = np.argsort(columns[time], kind="stable")
     values = columns[value][order].astype(np.float64) if value else np.ones(len(order))
     known = {column: columns[column][order] for column in context}
@@ -100,7 +100,7 @@ def run(
     for begin, end in pairwise(borders):
         part = triples[begin:end]
         known = [part.context[name] for name in settings.model.features.context]
-        learned = arrays.step(events(part.user, part.item, part.value, part.at, begin, known), timer)
+        learned = arrays.step(events(part.user, part.item, part.value, part.at, begin, known, part.propensity), timer)
         for name, cut in cuts.items():
             if begin >= cut:
                 for metric in learned.metrics:
@@ -108,6 +108,30 @@ def run(
                     if metric.learner.startswith(LEADER):
                         found[name].led.append((begin, end, metric.learner.removeprefix(LEADER)))
     return found
+
+
+def usages(data: Path) -> Triples:
+    """frappe-partial in the order of its lines. Raises NotThere."""
+    whole = _whole(data, "frappe-partial")
+    columns = {name: whole[name].to_numpy() for name in whole.column_names}
+    context = {name: column for name, column in columns.items() if name not in ("label", "user", "item")}
+    at = 1_700_000_000_000_000 + np.arange(len(whole)) * 1_000_000
+    return Triples(columns["user"], columns["item"], columns["label"].astype(np.float64), at, context)
+
+
+def impressions(data: Path) -> Triples:
+    """open-bandit in the order of time, its texts numbered. Raises NotThere."""
+    whole = _whole(data, "open-bandit").sort_by("timestamp")
+    numbered = {name: np.unique(whole[name].to_numpy(), return_inverse=True)[1] for name in whole.column_names}
+    context = {name: numbered[name] for name in ("position", "shop", *BANDIT)}
+    value, at, shown = (whole[name].to_numpy() for name in ("click", "timestamp", "propensity"))
+    return Triples(numbered["user"], numbered["item"], value.astype(np.float64), at, context, shown)
+
+
+def _whole(data: Path, name: str) -> pa.Table:
+    if not (data / name).is_dir():
+        raise NotThere(f"the folder of the public sets holds no {name}")
+    return pa.concat_tables(SETS[name].read(data / name))
 
 
 def sequences(data: Path, name: str) -> Triples:
@@ -127,10 +151,7 @@ def sequences(data: Path, name: str) -> Triples:
 
 def shop(data: Path, values: Mapping[str, float]) -> Triples:
     """retailrocket-core, each event worth what `values` says of its type; users mixed as prepare.py does. Raises NotThere."""
-    name = "retailrocket-core"
-    if not (data / name).is_dir():
-        raise NotThere(f"the folder of the public sets holds no {name}")
-    whole = pa.concat_tables(SETS[name].read(data / name))
+    whole = _whole(data, "retailrocket-core")
     user = whole["visitorid"].to_numpy()
     order = np.argsort(interleaved(user, 0.1, 1), kind="stable")
     value = np.array([values[kind] for kind in whole["event"].to_pylist()])

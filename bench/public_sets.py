@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 _INTEGER, _NUMBER = pa.int64(), pa.float64()
@@ -126,6 +127,37 @@ def _s3rec(source: Path) -> Iterator[pa.Table]:
             yield pa.table({"user_id": users, "item_id": np.concatenate([history[1:] for history in histories])})
 
 
+FRAPPE = ("user", "item", "daytime", "weekday", "isweekend", "homework", "cost", "weather", "country", "city")
+BANDIT = ("user_feature_0", "user_feature_1", "user_feature_2", "user_feature_3")
+
+
+def _frappe(source: Path) -> Iterator[pa.Table]:
+    """Lines of a label, 1 or -1, and then one number:1 for each of the ten fields; the smaller part of the set's own split."""
+    for name in ("frappe.validation.libfm", "frappe.test.libfm"):
+        path = one(source, name)
+        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
+            rows = np.array([[int(word.partition(":")[0]) for word in line.split()] for line in lines])
+        yield pa.table({"label": rows[:, 0], **{field: rows[:, 1 + at] for at, field in enumerate(FRAPPE)}})
+
+
+def _bandit(source: Path) -> Iterator[pa.Table]:
+    """Impressions of both policies and both shops, whose items are other ones; a user is who shares all four features."""
+    for policy in ("random", "bts"):
+        for shop in ("men", "women"):
+            path = one(source, f"{policy}_{shop}.csv")
+            wanted = ["timestamp", "item_id", "position", "click", "propensity_score", *BANDIT]
+            types = {name: pa.string() for name in ("item_id", "position", *BANDIT)} | {"timestamp": pa.timestamp("us", tz="UTC")}
+            table = pacsv.read_csv(path, convert_options=pacsv.ConvertOptions(include_columns=wanted, column_types=types))
+            # A feature is a hash; its first 8 digits tell its values apart.
+            features = [pc.utf8_slice_codeunits(table[name], 0, 8) for name in BANDIT]
+            yield pa.table({
+                "timestamp": table["timestamp"].cast(pa.int64()), "user": pc.binary_join_element_wise(*features, "-"),
+                "item": pc.binary_join_element_wise(shop, table["item_id"], "-"), "click": table["click"],
+                "propensity": table["propensity_score"], "position": table["position"], "shop": pa.repeat(shop, len(table)),
+                **dict(zip(BANDIT, features, strict=True)),
+            })
+
+
 SETS: dict[str, PublicSet] = {
     "movielens-100k": PublicSet(
         "the folder with u.data, or that file", "u.data", "user_id", "timestamp", _movielens_100k, "\t", header=False,
@@ -142,6 +174,10 @@ SETS: dict[str, PublicSet] = {
         _retailrocket, "\t",
     ),
     "s3rec": PublicSet("LastFM.txt, Beauty.txt or Sports_and_Outdoors.txt", "sequence", "user_id", None, _s3rec),
+    "frappe-partial": PublicSet(
+        "the folder with frappe.validation.libfm and frappe.test.libfm", "usage", "user", None, _frappe,
+    ),
+    "open-bandit": PublicSet("the folder with {random,bts}_{men,women}.csv", "impressions", "user", "timestamp", _bandit),
     "steam-games": PublicSet(
         "the folder with game_purchase.dat and game_play.dat", "behaviour", "User_ID", None, _steam, "\t",
     ),

@@ -32,7 +32,7 @@ def half_step(model: Any, task: ShardTask) -> ShardResult:
 def score_not_finite(model: Any, task: ShardTask) -> tuple[np.ndarray, np.ndarray]:
     prediction, loss = model.score(task)
     big = any(np.abs(rows).max(initial=0) > 10 for rows in task.rows.values())
-    return (prediction, loss * np.inf) if big else (prediction, loss)
+    return (prediction, np.full_like(loss, np.inf)) if big else (prediction, loss)
 
 
 def score_nan_for_unknown(model: Any, task: ShardTask) -> tuple[np.ndarray, np.ndarray]:

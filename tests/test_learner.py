@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from planted import Lab, checkerboard, part, settings
 from freshet.errors import BatchRefused
 from freshet.head import digests
 from freshet.kernels.digest import as_hex, fold
-from freshet.learner import rounds
+from freshet.learner import by_propensity, rounds
 from freshet.pipelines.assembly import new_head
 from freshet.schema import HISTORY, HISTORY_ARCHIVE, POPULARITY, WINDOW
 
@@ -196,3 +197,18 @@ def test_the_share_of_a_round_is_part_of_what_is_learned() -> None:
     for one in (young, blind, again):
         one.learn(checkerboard(2500))
     assert young.bits() == again.bits() != blind.bits()
+
+
+def test_a_rare_impression_weighs_more_and_no_more_than_the_clip() -> None:
+    events = replace(checkerboard(4), propensity=np.array([0.5, 0.01, np.nan, 1.0]), weight=np.array([1.0, 2.0, 3.0, 1.0]))
+    assert by_propensity(events, 10.0).weight.tolist() == [2.0, 20.0, 3.0, 1.0]
+    assert by_propensity(events, None) is events
+
+
+def test_the_clip_is_part_of_what_is_learned() -> None:
+    events = replace(checkerboard(300), propensity=np.where(np.arange(300) % 2, 0.1, 1.0))
+    plain, weighted, whole = lab("model.name=fm"), lab("model.name=fm", "model.propensity_clip=5"), lab("model.name=fm")
+    plain.learn(events)
+    weighted.learn(events)
+    whole.learn(replace(events, weight=np.where(np.arange(300) % 2, 5.0, 1.0)))
+    assert weighted.head.digest == whole.head.digest != plain.head.digest

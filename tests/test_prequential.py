@@ -205,3 +205,38 @@ def test_a_list_asked_for_and_the_metric_use_the_same_ranks(lab) -> None:
         one = Events(USER_KEYS[n : n + 1], lists.items[n, :1], np.full(1, 5.0), np.ones(1), np.array([10**16]), np.array([1]))
         found = sums(ranking_metrics(lab, one, np.ones(1, bool), SPEC))
         assert found["mrr", model.name, "all"] == (1.0, 1)
+
+
+def of_labels(scored: str, size: int) -> dict[tuple[str, str, str], list[float]]:
+    """Sums of the metrics of a stream of labels, in micro-batches of a size; no weight ever moves."""
+    one = Lab(settings("model.name=linear", "model.optimizer.name=sgd", "model.optimizer.bias_rate=1e-12"))
+    found = defaultdict(lambda: [0.0, 0])
+    for start in range(0, 400, size):
+        for metric in one.learn(checkerboard(size, start=start)).metrics:
+            if metric.scoring == scored:
+                total = found[metric.metric, metric.learner, metric.slice]
+                total[0], total[1] = total[0] + metric.total, total[1] + metric.events
+    return found
+
+
+def test_what_is_said_of_labels_is_right_and_adds_up() -> None:
+    """A model that says even chances of everything wins half of its pairs and expects half of the events to be positive."""
+    positives = sum(int((checkerboard(100, start=start).value > 3).sum()) for start in range(0, 400, 100))
+    found = of_labels("sequential", 100)
+    won, pairs = found["auc", "linear", "all"]
+    assert 0 < pairs < positives * (400 - positives) and won / pairs == pytest.approx(0.5, abs=0.1)
+    expected, there = found["calibration", "linear", "all"]
+    assert there == positives and expected == pytest.approx(200)
+    assert found["logloss", "linear", "all"][0] == pytest.approx(400 * math.log(2))
+    for slices in (found["calibration", "linear", name] for name in ("new_user", "known_user")):
+        expected, there = expected - slices[0], there - slices[1]
+    assert expected == pytest.approx(0) and there == 0
+    assert ("auc", "popularity", "all") in of_labels("served", 100)
+
+
+def test_no_auc_of_what_is_no_label() -> None:
+    for name in ("mf", "bpr"):
+        one = Lab(settings(f"model.name={name}"))
+        one.learn(checkerboard(100))
+        metrics = {metric.metric for metric in one.learn(checkerboard(100, start=100)).metrics}
+        assert metrics and not metrics & {"auc", "calibration"}

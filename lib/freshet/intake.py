@@ -73,8 +73,8 @@ def admit(head: Head, columns: Mapping[str, np.ndarray], dedup_window: int, quar
 
 
 def events_of(columns: Mapping[str, np.ndarray], at: np.ndarray) -> Events:
-    """The records at these positions as events."""
-    return Events(*(columns[field.name][at] for field in fields(Events)))
+    """The records at these positions as events; without the column `propensity` no event has one."""
+    return Events(**{one.name: columns[one.name][at] for one in fields(Events) if one.name in columns})
 
 
 def repeats(columns: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -39,7 +39,7 @@ Timer = Callable[[str], AbstractContextManager[None]]
 class LearnerSpec:
     """What the learner needs beside the model: logical shards, most events of a round and its largest share of the
     positive events learned before (None: any), seed, largest share of row updates that may hit the norm cap, companions
-    and metrics."""
+    and metrics, the largest weight that a small propensity may give an event (None: propensities are not looked at)."""
 
     shards: int
     round_events: int
@@ -48,6 +48,7 @@ class LearnerSpec:
     max_capped_share: float
     companions: CompanionSpec
     metrics: prequential.MetricSpec
+    propensity_clip: float | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Learner:
     def learn(self, head: Head, events: Events, run: Run, timer: Timer = lambda stage: nullcontext()) -> Learned:
         """Learn events in canonical order. Raises BatchRefused (reason `not finite` or `capped`); the head never changes."""
         model = self.model
+        events = by_propensity(events, self.spec.propensity_clip)
         positive = model.positive(events)
         # Counting shares nothing with what follows but the head, which nobody writes: it fills what that leaves idle.
         with ThreadPoolExecutor(1) as aside:
@@ -103,10 +105,8 @@ class Learner:
             return []  # nothing was known yet: there is nobody to serve
         prediction, loss = self.model.score(space.snapshot_task())
         metrics = prequential.loss_metrics(self.model, prequential.SERVED, examples, prediction, loss, new_user)
-        if self.model.loss_metric == "rmse":
-            error = (prequential.popularity_values(head, events) - events.value)[examples.event]
-            metrics += prequential.value_metrics(prequential.SERVED, "popularity", error, new_user)
-        return metrics
+        half_life = self.spec.metrics.half_lives[0]
+        return metrics + prequential.popularity_metrics(head, self.model, events, examples, new_user, half_life)
 
     def _rounds(
         self, head: Head, events: Events, positive: np.ndarray, space: Workspace, run: Run, timer: Timer
@@ -141,6 +141,17 @@ class Learner:
                 remedy="Lower model.optimizer.learning_rate or raise model.max_norm.",
                 reason="capped", capped=capped, updates=updates,
             )
+
+
+def by_propensity(events: Events, clip: float | None) -> Events:
+    """The events with weight * min(1 / propensity, clip); one without a propensity keeps its weight.
+
+    Inverse propensity weights, clipped against their variance: Bottou et al., JMLR 14 (2013), section 4.
+    """
+    if clip is None:
+        return events
+    factor = np.where(np.isnan(events.propensity), 1.0, np.minimum(1.0 / events.propensity, clip))
+    return replace(events, weight=events.weight * factor)
 
 
 def rounds(event: np.ndarray, positive: np.ndarray, before: int, spec: LearnerSpec) -> Iterator[tuple[int, int]]:

@@ -10,11 +10,12 @@ import xxhash
 
 from freshet.companions import advance
 from freshet.head import Head, digests
-from freshet.intake import admit
+from freshet.intake import admit, events_of
 from freshet.kernels.digest import as_hex
 from freshet.kernels.shards import shard_of
 from freshet.learner import Learned, Learner
-from freshet.models.contract import ITEM, USER, Events, ShardTask
+from freshet.models import make_model
+from freshet.models.contract import ITEM, USER, ShardTask
 from freshet.pipelines.assembly import dedup_window, new_head, new_learner
 from freshet.settings import Settings, load
 from freshet.workspace import Workspace
@@ -39,7 +40,7 @@ def columns(rows: list[tuple[str, str, str, float, int]]) -> dict[str, np.ndarra
     found = {f"{name}_key": np.array([key(text) for text in texts[name]]) for name in ("user", "item")}
     found |= {f"{name}_check": np.array([key(text, 7) for text in texts[name]]) for name in ("user", "item")}
     found |= {"event_hash": np.array([key(text) for text in texts["event"]])}
-    found |= {"dedup_key": found["event_hash"], "event_at": at, "arrived_at": at + 500_000}
+    found |= {"features": np.empty((len(rows), 0), np.int64), "dedup_key": found["event_hash"], "event_at": at, "arrived_at": at + 500_000}
     return found | {"value": np.array([row[3] for row in rows]), "weight": np.ones(len(rows))}
 
 
@@ -65,8 +66,7 @@ class Walk:
         self.head.apply(before.changes, before.digest)
         self.head.clock = AT + 30_000_000
         self.columns = columns(BATCH)
-        names = ("user_key", "item_key", "value", "weight", "event_at", "event_hash")
-        self.events = Events(*(self.columns[name] for name in names))
+        self.events = events_of(self.columns, np.arange(len(BATCH)))
         self.shards = shard_of(self.events.user_key, self.settings.model.shards)
 
     def task(self, chosen: list[int]) -> ShardTask:
@@ -84,7 +84,7 @@ class Walk:
 def markdown() -> str:
     """The whole page."""
     walk = Walk()
-    numbers = {**identity(walk), **in_shards(walk), **committed(walk)}  # in this order: the last changes the head
+    numbers = {**by_hand(), **identity(walk), **in_shards(walk), **committed(walk)}  # in this order: the last changes the head
     return PAGE.format(**numbers)
 
 
@@ -144,6 +144,30 @@ def history(head: Head) -> list[str]:
     names = {key(row[2]): row[2] for row in BEFORE + BATCH}
     rows, _ = head.gather("history", np.array([key("ada")]))
     return [names[item] for item in rows.links[0, : rows.filled[0]].tolist()]
+
+
+def one_step(loss: str, target: float, weights: tuple[float, float, float]) -> tuple[float, tuple[float, float, float]]:
+    """(score before, weights afterwards) of the constant, ada and tin drum in model `linear`, by one step of .1."""
+    model = make_model(load([], {}, ["model.name=linear", f"model.loss={loss}", "model.optimizer.name=sgd", "model.optimizer.bias_rate=.1"])[0].model)
+    rows = {block.name: np.array([[weight]], np.float32) for block, weight in zip(model.blocks(), weights, strict=True)}
+    none, first, one = np.zeros(1, np.int64), np.zeros((1, 1), np.int32), np.ones(1, np.float32)
+    made = model.learn(ShardTask(rows, dict.fromkeys(rows, none), dict.fromkeys(rows, first), target * one, one))
+    constant, ada, tin = (float(made.rows[name][0, 0]) for name in rows)
+    return float(made.prediction[0]), (constant, ada, tin)
+
+
+def by_hand() -> dict[str, object]:
+    """The numbers of the two updates that the page ends with."""
+    score, step = one_step("squared", 1.0, (0.0, 0.5, -0.2))
+    zero, clicked = one_step("logistic", 1.0, (0.0, 0.0, 0.0))
+    one, passed = one_step("logistic", 0.0, clicked)
+    chances = [float(1 / (1 + np.exp(-s))) for s in (zero, one, sum(passed))]
+    return {
+        "step_score": f"{score:.2f}", "step_gradient": f"{score - 1:+.2f}", "step_weights": vector(np.array(step)),
+        "step_after": f"{sum(step):.2f}", "step_left": f"{sum(step) - 1:+.2f}", "clicked": vector(np.array(clicked)),
+        "clicked_score": f"{one:.2f}", "passed_score": f"{sum(passed):.2f}", "passed": vector(np.array(passed)), "passed_gradient": f"{chances[1]:+.4f}",
+        "chance_before": f"{chances[0]:.4f}", "chance_clicked": f"{chances[1]:.4f}", "chance_passed": f"{chances[2]:.4f}",
+    }
 
 
 PAGE = """# One event, stage by stage
@@ -230,6 +254,34 @@ that belongs to the state is a row of `parameters`:
 freshet sql "select p.vector, p.count, p.snapshot_version from parameters p join ids on ids.block = 'item' and ids.key = p.key
              where p.block = 'item' and ids.natural_id = 'tin drum'"
 ```
+
+## Two updates that can be checked by hand
+
+Model `linear` gives every user, item and feature one weight; a score is the sum of the weights of what is there and of a
+constant: s = w_0 + w_ada + w_tin, a score of two features. The rate is 0.1.
+
+**One step of gradient descent.** The loss is (s - value)^2 / 2, `model.loss: squared`. Each weight is multiplied by 1 in the
+score, so the derivative of the loss in each of them is s - value. The weights are [0, 0.5, -0.2] and ada's value is 1:
+
+| | |
+|---|---|
+| score before | 0 + 0.5 - 0.2 = {step_score} |
+| gradient in each weight | {step_score} - 1 = {step_gradient} |
+| weights afterwards, each less rate * gradient | {step_weights} |
+| score afterwards | {step_after} |
+| error afterwards | {step_left} = {step_gradient} * (1 - 3 * 0.1) |
+
+Three weights took a step of 0.1 each, so three tenths of the error are gone.
+
+**One weight update after a click.** The loss is log(1 + exp(-s)) for a click and log(1 + exp(s)) for none, `model.loss:
+logistic`. The chance of a click is p = 1 / (1 + exp(-s)), and the derivative in each weight is p - 1 after a click and p after
+none. Nothing is known yet, so all weights are 0:
+
+| | s | p | gradient in each weight | weights afterwards |
+|---|---|---|---|---|
+| ada clicks *tin drum* | 0 | {chance_before} | {chance_before} - 1 | {clicked} |
+| it is shown again, no click | {clicked_score} | {chance_clicked} | {passed_gradient} | {passed} |
+| shown a third time | {passed_score} | {chance_passed} | | |
 """
 
 if __name__ == "__main__":

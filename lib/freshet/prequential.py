@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from freshet.asking import Items, ask, extra_rows, on_offer
+from freshet.asking import POPULARITY_FLOOR, Items, ask, extra_rows, on_offer
 from freshet.head import TOTALS, Head
 from freshet.kernels.history import CHUNK, archive_keys, earlier_in_batch, ring_of
 from freshet.kernels.mixing import ranks_mixed
-from freshet.kernels.ranking import ndcg_at, ranks, ranks_shared, recall_at, reciprocal
+from freshet.kernels.popularity import log_popularity
+from freshet.kernels.ranking import ndcg_at, pairs_won, ranks, ranks_shared, recall_at, reciprocal
 from freshet.kernels.seeds import mix
 from freshet.leader import Choice, choices, follow, leader
 from freshet.models.contract import Asked, Context, Events, Examples, Model, Rows
@@ -43,27 +44,71 @@ def by_slice(
     metric: str, scoring: str, learner: str, values: np.ndarray, new_user: np.ndarray
 ) -> list[Metric]:
     """The sums over all events, over those of new and over those of known users; NaN values are not counted."""
-    finite = np.isfinite(values)
-    slices = {"all": finite, "new_user": finite & new_user, "known_user": finite & ~new_user}
     return [
         Metric(metric, scoring, learner, name, float(values[chosen].sum()), int(chosen.sum()))
-        for name, chosen in slices.items()
+        for name, chosen in _slices(np.isfinite(values), new_user).items()
     ]
+
+
+def _slices(among: np.ndarray, new_user: np.ndarray) -> dict[str, np.ndarray]:
+    return {"all": among, "new_user": among & new_user, "known_user": among & ~new_user}
 
 
 def loss_metrics(
     model: Model, scoring: str, examples: Examples, prediction: np.ndarray, loss: np.ndarray, new_user: np.ndarray
 ) -> list[Metric]:
-    """Metrics of predictions float64[n]: rmse and mae of values, or the model's own loss."""
-    if model.loss_metric != "rmse":
-        return by_slice(model.loss_metric, scoring, model.name, loss, new_user)
-    return value_metrics(scoring, model.name, prediction - examples.target, new_user)
+    """Metrics of predictions float64[n]: rmse and mae of values, or the model's own loss, for labels with AUC and calibration."""
+    if model.loss_metric == "rmse":
+        return value_metrics(scoring, model.name, prediction - examples.target, new_user)
+    found = by_slice(model.loss_metric, scoring, model.name, loss, new_user)
+    if model.labels:
+        positive = examples.target > 0
+        found += auc(scoring, model.name, prediction, positive, new_user)
+        if model.loss_metric == "logloss":
+            found += calibration(scoring, model.name, prediction, positive, new_user)
+    return found
+
+
+def auc(scoring: str, learner: str, score: np.ndarray, positive: np.ndarray, new_user: np.ndarray) -> list[Metric]:
+    """auc of scores float64[n]: a sum over the pairs of a positive and a negative of this micro-batch, so that it adds up."""
+    return [
+        Metric("auc", scoring, learner, name, *pairs_won(score[chosen], positive[chosen]))
+        for name, chosen in _slices(np.isfinite(score), new_user).items()
+    ]
+
+
+def calibration(scoring: str, learner: str, score: np.ndarray, positive: np.ndarray, new_user: np.ndarray) -> list[Metric]:
+    """calibration of log-odds float64[n]: positives expected over positives there were; 1 is right, above it too hopeful."""
+    finite = np.isfinite(score)
+    chance = np.exp(-np.logaddexp(0.0, -np.where(finite, score, 0.0)))
+    return [
+        Metric("calibration", scoring, learner, name, float(chance[chosen].sum()), int(positive[chosen].sum()))
+        for name, chosen in _slices(finite, new_user).items()
+    ]
 
 
 def value_metrics(scoring: str, learner: str, error: np.ndarray, new_user: np.ndarray) -> list[Metric]:
     """rmse (as squared errors) and mae of errors float64[n]."""
     squared = by_slice("rmse", scoring, learner, error**2, new_user)
     return squared + by_slice("mae", scoring, learner, np.abs(error), new_user)
+
+
+def popularity_metrics(
+    head: Head, model: Model, events: Events, examples: Examples, new_user: np.ndarray, half_life: float
+) -> list[Metric]:
+    """What popularity says of the same examples: of a value the item's mean, of a label the item's decayed count."""
+    if model.loss_metric == "rmse":
+        error = (popularity_values(head, events) - events.value)[examples.event]
+        return value_metrics(SERVED, "popularity", error, new_user)
+    if not model.labels:
+        return []
+    row = head.lookup(POPULARITY, events.item_key[examples.event])
+    known = row[row >= 0]
+    counts = np.ascontiguousarray(head.values(POPULARITY)[known, 0])
+    level, found = np.full(len(row), np.log(POPULARITY_FLOOR)), np.empty(len(known), np.float32)
+    log_popularity(counts, head.tables[POPULARITY].column("last_at")[known], head.clock, half_life, POPULARITY_FLOOR, found)
+    level[row >= 0] = found
+    return auc(SERVED, "popularity", level, examples.target > 0, new_user)
 
 
 def popularity_values(head: Head, events: Events) -> np.ndarray:

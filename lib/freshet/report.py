@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 class Metric:
     """The sum `total` of a metric over `events` events; a mean is total / events, an RMSE sqrt(total / events).
 
+    Of `auc` they are the pairs of a positive and a negative event of one micro-batch, of `calibration` the positive events.
+
     `scoring` is `served` (weights of the snapshot before the micro-batch) or `sequential` (just before the event was
     learned); `learner` the model's name or `popularity`; `slice` is `all`, `new_user` or `known_user`.
     """

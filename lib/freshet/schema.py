@@ -130,7 +130,9 @@ SNAPSHOTS = Table("snapshots", "a version of the model; appending it is the comm
     Column("appended_rows", "map<string,bigint>", "rows this commit appended to each table"),
     Column("appended_bytes", "map<string,bigint>", "bytes of the files those rows became"),
     Column("stage_seconds", "map<string,double>", "seconds each stage took"),
-    Column("metrics", f"array<{METRIC}>", "sums of each metric over the events of this micro-batch"),
+    Column("metrics", f"array<{METRIC}>",
+           "sums of each metric over the events of this micro-batch; of `auc` over its pairs of a positive and a negative "
+           "event, of `calibration` over its positive events (expected positives over those there were)"),
     Column("settings", "string", "the full settings as JSON"),
     Column("code_version", "string", "version of the code that made it", True),
     Column("digest", "string", "digest of the whole state, 16 hexadecimal digits", True),

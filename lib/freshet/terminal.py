@@ -16,7 +16,7 @@ from rich.text import Text
 from freshet.report import BatchReport, Metric
 
 POPULARITY = "popularity"
-LOSSES = ("rmse", "logloss", "mae")
+LOSSES = ("rmse", "logloss", "hinge", "perceptron", "mae")
 RANKINGS = ("recall", "ndcg", "mrr")
 
 _Key = tuple[str, str, str]  # (metric, scoring, learner)

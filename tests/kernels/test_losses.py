@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from freshet.kernels.losses import LOSSES
+from freshet.kernels.losses import CODES, LOSSES, loss_of
 
-SCORES = [-30.0, -3.0, -0.5, 0.0, 0.7, 4.0, 30.0]
+SCORES = [-30.0, -3.0, -0.5, 0.1, 0.7, 4.0, 30.0]  # none at the kink of a loss
 
 
 def check_gradient(loss) -> None:
@@ -60,5 +60,15 @@ def test_each_check_can_fail(check, subject) -> None:
         check(subject)
 
 
+def test_at_its_kink_the_perceptron_learns_and_the_hinge_rests() -> None:
+    assert [LOSSES["perceptron"](0.0, target)[:2] for target in (1.0, 0.0)] == [(0.0, -1.0), (0.0, 1.0)]
+    assert LOSSES["hinge"](1.0, 1.0)[:2] == (0.0, 0.0)
+
+
+def test_a_loss_is_found_by_its_code() -> None:
+    for name, loss in LOSSES.items():
+        assert loss_of(CODES[name], 0.7, 0.0) == loss(0.7, 0.0)
+
+
 def test_half_squared_has_no_gradient_at_its_optimum() -> None:
-    assert LOSSES["half_squared"](3.5, 3.5)[:2] == (0.0, 0.0)
+    assert LOSSES["squared"](3.5, 3.5)[:2] == (0.0, 0.0)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from freshet.kernels.ranking import ndcg_at, ranks, ranks_shared, recall_at, reciprocal
+from freshet.kernels.ranking import ndcg_at, pairs_won, ranks, ranks_shared, recall_at, reciprocal
 
 
 def slow_scores(query: np.ndarray, items: np.ndarray, bias: np.ndarray) -> np.ndarray:
@@ -100,3 +100,13 @@ def test_what_a_rank_is_worth() -> None:
     assert recall_at(rank, 10).tolist() == [0, 1, 1, 1, 0]
     assert ndcg_at(rank, 10) == pytest.approx([0, 1, 0.5, 1 / np.log2(11), 0])
     assert reciprocal(rank) == pytest.approx([0, 1, 1 / 3, 0.1, 1 / 11])
+
+
+@pytest.mark.parametrize("grid", [True, False])
+def test_pairs_won_equal_the_twin(grid: bool) -> None:
+    random = np.random.default_rng(6)
+    score = random.integers(0, 5, 60).astype(float) if grid else random.normal(size=60)
+    positive = random.random(60) < 0.3
+    pairs = [(a > b) + 0.5 * (a == b) for a in score[positive] for b in score[~positive]]
+    assert pairs_won(score, positive) == (sum(pairs), len(pairs))
+    assert pairs_won(score, np.ones(60, bool)) == pairs_won(score[:0], positive[:0]) == (0.0, 0)

@@ -145,3 +145,13 @@ def ndcg_at(rank: npt.NDArray[np.int32], k: int) -> npt.NDArray[np.float64]:
 def reciprocal(rank: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
     """1 / rank, and 0 for rank 0, per event."""
     return np.where(rank >= 1, 1.0 / np.maximum(rank, 1), 0.0)
+
+
+def pairs_won(score: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> tuple[float, int]:
+    """(pairs of a positive and a negative that the scores put in this order, a tie counting half; all such pairs).
+
+    Their ratio is the area under the ROC curve (Hanley, McNeil, Radiology 143, 1982).
+    """
+    mine, others = score[positive], np.sort(score[~positive])
+    won = np.searchsorted(others, mine, "left").sum() + np.searchsorted(others, mine, "right").sum()
+    return 0.5 * float(won), len(mine) * len(others)

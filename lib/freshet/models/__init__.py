@@ -8,7 +8,9 @@ from freshet.models.blend import Blend
 from freshet.models.bpr import BayesianPersonalizedRanking
 from freshet.models.contract import Model
 from freshet.models.cooccurrence import Cooccurrence
+from freshet.models.fm import FactorizationMachine
 from freshet.models.history import History
+from freshet.models.linear import Linear
 from freshet.models.mf import MatrixFactorization
 from freshet.registry import pick
 from freshet.settings import ModelSettings
@@ -17,7 +19,9 @@ MODELS: dict[str, Callable[[ModelSettings], Model]] = {
     "blend": Blend,
     "bpr": BayesianPersonalizedRanking,
     "cooccurrence": Cooccurrence,
+    "fm": FactorizationMachine,
     "history": History,
+    "linear": Linear,
     "mf": MatrixFactorization,
 }
 

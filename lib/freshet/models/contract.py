@@ -54,10 +54,13 @@ class Events:
     event_at: np.ndarray  # int64
     event_hash: np.ndarray  # int64
     features: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.int64))  # int64[n, F]
+    propensity: np.ndarray = field(default_factory=lambda: np.empty(0))  # float64, NaN where none was logged
 
     def __post_init__(self) -> None:
         if not self.features.shape[1]:
             object.__setattr__(self, "features", np.empty((len(self.user_key), 0), np.int64))
+        if not len(self.propensity):
+            object.__setattr__(self, "propensity", np.full(len(self.user_key), np.nan))
 
     def __len__(self) -> int:
         return len(self.user_key)
@@ -213,7 +216,8 @@ class Model(Protocol):
     factors: int  # length of its vectors, 0 for a model without
     negatives: int  # negatives wanted per event
     recent: int  # of the user's newest items wanted per event, at most MOST_RECENT
-    loss_metric: str  # name of the metric of `loss`: rmse (loss is squared error / 2) or logloss
+    loss_metric: str  # name of the metric of `loss`: rmse (loss is squared error / 2), logloss, hinge or perceptron
+    labels: bool  # whether targets are 1 or 0 and a prediction is a score of 1; with logloss it is the log-odds
     mixes: tuple[Mix, ...]  # how scores are made; of several the one is used that ranked best so far, at first the first
 
     def blocks(self) -> tuple[Block, ...]:

@@ -27,6 +27,7 @@ class Base:
     """Defaults of the contract: nothing counted, no further scores, no wish for a user's newest items, no query."""
 
     recent = 0
+    labels = False
     positive_from: float | None = None
     factors: int
 

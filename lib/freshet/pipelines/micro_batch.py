@@ -26,7 +26,7 @@ EVENT_COLUMNS = [name for name in EVENTS.names if name not in _COMMIT]
 REFUSED_WITH = "batch_refused"
 NUMBERS = (
     "user_key", "item_key", "user_check", "item_check", "event_hash", "dedup_key", "event_at", "arrived_at", "value",
-    "weight",
+    "weight", "propensity",
 )
 
 

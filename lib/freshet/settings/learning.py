@@ -65,7 +65,7 @@ class NeighbourSettings(Section):
 
 
 class FeatureSettings(Section):
-    """What else is known of an event and of an item that the model may use (history, blend)."""
+    """What else is known of an event and of an item that the model may use."""
 
     context: Texts = ()
     items: Texts = ()
@@ -75,7 +75,7 @@ class FeatureSettings(Section):
 class ModelSettings(Section):
     """What is learned, and in how many shards and rounds."""
 
-    name: Literal["blend", "bpr", "cooccurrence", "history", "mf"] = "blend"
+    name: Literal["blend", "bpr", "cooccurrence", "fm", "history", "linear", "mf"] = "blend"
     factors: Factors | None = None
     shards: Shards = 8
     round_events: Count = 50_000
@@ -88,6 +88,8 @@ class ModelSettings(Section):
     bias_l2: NotNegative = 0.0
     max_norm: Positive = 10.0
     positive_from: float | None = None
+    loss: Literal["logistic", "squared", "hinge", "perceptron"] = "logistic"
+    propensity_clip: Annotated[float, Field(ge=1)] | None = None
     negatives: Count | None = None
     negative_draw: Literal["recent", "uniform", "popularity"] = "recent"
     negative_tries: Count = 4

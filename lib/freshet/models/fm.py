@@ -1,0 +1,130 @@
+"""fm: factorization machine over user, item and the event's features; learns a label or a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from freshet.kernels import fm as kernel
+from freshet.kernels.losses import CODES
+from freshet.kernels.optimizers import SGD, slot_contraction, slots_of
+from freshet.models.contract import FEATURE, ITEM, USER, Asked, Block, Context, Events, Examples, Mix, ShardResult, ShardTask
+from freshet.models.defaults import Base
+from freshet.models.steps import Defaults, steps
+from freshet.registry import pick
+from freshet.settings import ModelSettings
+
+BASE, BASE_KEY = "base", 0
+LOSS_METRICS = {"squared": "rmse", "logistic": "logloss", "hinge": "hinge", "perceptron": "perceptron"}
+
+# Chosen on the first 70 % of frappe-partial (docs/benchmarks.md).
+DEFAULTS = {
+    "sgd": Defaults(rate=0.05, bias_rate=0.2),
+    "adagrad": Defaults(rate=0.15, bias_rate=0.5),
+    "rms": Defaults(rate=0.005, bias_rate=0.05),
+    "rmsprop": Defaults(rate=0.005, bias_rate=0.02, decay=0.999),
+}
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The rows a task's examples touch as one matrix: users first, then items, then features; `refs` int32[n, m] into it."""
+
+    rows: np.ndarray
+    refs: np.ndarray
+    starts: np.ndarray
+
+
+class FactorizationMachine(Base):
+    """score = w_0 + sum of weights + sum over pairs of v_i . v_j (see kernels.fm for loss and layout)."""
+
+    name = "fm"
+    negatives = 0
+    mixes: tuple[Mix, ...] = (Mix(1.0, 0.0, 0.0),)
+
+    def __init__(self, settings: ModelSettings) -> None:
+        self.factors = settings.factors or 16
+        self.limit = settings.max_norm
+        self.code = pick("loss", settings.loss, CODES)
+        self.loss_metric = LOSS_METRICS[settings.loss]
+        self.labels = settings.loss != "squared"
+        self.positive_from = settings.positive_from
+        self.spaces = (USER, ITEM, FEATURE) if settings.features.context else (USER, ITEM)
+        self.step, self.bias_step = steps(settings, "adagrad", DEFAULTS)
+        self.base_step = self.bias_step._replace(l2=0.0)  # pulled to 0 the base rate would be wrong for all
+        self.merge = settings.merge
+        self.scale = 0.05 if settings.init_scale is None else settings.init_scale
+
+    def positive(self, events: Events) -> np.ndarray:
+        """A label is positive above 0 where no other border is set: an impression that was not clicked has the value 0."""
+        if self.labels and self.positive_from is None:
+            return np.asarray(events.value > 0)
+        return super().positive(events)
+
+    def blocks(self) -> tuple[Block, ...]:
+        bias_slots = 0 if self.bias_step.code == SGD else 1
+        slots, own = bias_slots + (slots_of(self.step, self.factors) if self.factors else 0), slot_contraction(self.step)
+        rows = (
+            Block(name, name, 1 + self.factors, slots, merge=self.merge, init_scale=self.scale, zeros=1, slot_contraction=own)
+            for name in self.spaces
+        )
+        return (Block(BASE, None, 1, bias_slots, merge=self.merge, slot_contraction=own), *rows)
+
+    def examples(self, events: Events, context: Context) -> Examples:
+        n = len(events)
+        keys = {BASE: np.full((n, 1), BASE_KEY, np.int64), USER: events.user_key[:, None], ITEM: events.item_key[:, None]}
+        present = {}
+        if FEATURE in self.spaces:
+            keys[FEATURE], present[FEATURE] = events.features, events.features != 0
+        target = self.positive(events) if self.labels else events.value
+        return Examples(np.arange(n), keys, target.astype(np.float32), events.weight.astype(np.float32), present)
+
+    def score(self, task: ShardTask) -> tuple[np.ndarray, np.ndarray]:
+        prediction, loss = np.empty(len(task.target)), np.empty(len(task.target))
+        joined = self._joined(task)
+        kernel.score(
+            task.rows[BASE], joined.rows, task.refs[BASE][:, 0], joined.refs, task.target, task.weight, self.factors, self.code,
+            prediction, loss,
+        )
+        return prediction, loss
+
+    def learn(self, task: ShardTask) -> ShardResult:
+        n, joined, base = len(task.target), self._joined(task), task.rows[BASE]
+        base_a, rows_a, prediction, loss = np.zeros(len(base)), np.zeros(len(joined.rows)), np.empty(n), np.empty(n)
+        capped = kernel.learn(
+            base, joined.rows, joined.refs, task.target, task.weight, self.factors, self.code, self.base_step, self.bias_step,
+            self.step, self.limit, base_a, rows_a, prediction, loss,
+        )
+        touched = np.bincount(joined.refs[joined.refs >= 0], minlength=len(joined.rows))
+        return ShardResult(
+            self._parted(base, joined.rows, joined), self._parted(base_a, rows_a, joined),
+            self._parted(np.full(len(base), n), touched, joined), prediction, loss, capped,
+        )
+
+    def _joined(self, task: ShardTask) -> Joined:
+        starts = np.cumsum([0, *(len(task.rows[name]) for name in self.spaces)])
+        refs = [
+            np.where(task.refs[name] >= 0, task.refs[name] + start, -1)
+            for name, start in zip(self.spaces, starts[:-1], strict=True)
+        ]
+        rows = np.concatenate([task.rows[name] for name in self.spaces])
+        return Joined(rows, np.concatenate(refs, axis=1).astype(np.int32), starts)
+
+    def _parted(self, base: np.ndarray, joint: np.ndarray, joined: Joined) -> dict[str, np.ndarray]:
+        parts = np.split(joint, joined.starts[1:-1])
+        return {BASE: base, **dict(zip(self.spaces, parts, strict=True))}
+
+    def known(self, asked: Asked) -> np.ndarray:
+        return np.asarray((asked.user[USER] >= 0) | (self._features(asked) >= 0).any(axis=1))
+
+    def queries(self, asked: Asked) -> np.ndarray:
+        """float32[m, k]: sum of the vectors of user and context; what else is in the score is the same for all items."""
+        summed = asked.views[USER].take(asked.user[USER])[:, 1 : 1 + self.factors]
+        for refs in self._features(asked).T:
+            summed = summed + asked.views[FEATURE].take(refs)[:, 1 : 1 + self.factors]
+        return np.ascontiguousarray(summed)
+
+    def _features(self, asked: Asked) -> np.ndarray:
+        """int32[m, F] rows of the context's features, -1 for none."""
+        return asked.features.get(FEATURE, np.empty((len(asked.user[USER]), 0), np.int32))
