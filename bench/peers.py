@@ -5,7 +5,8 @@ Each answers with events a second, one number for each repetition, or with the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,45 @@ def vowpal(shape: Shaped, factors: int, repeats: int, folder: Path) -> Measured:
         return core_seconds(run)
 
     return [len(shape.user) / max(one_pass(text) - one_pass(empty), 1e-9) for _ in range(repeats)]
+
+
+def river_fm(
+    columns: Mapping[str, np.ndarray], label: np.ndarray, weight: np.ndarray, rates: tuple[float, float],
+) -> np.ndarray | str:
+    """float64[n]: chance of each label just before River's factorization machine learns it; AdaGrad of weights and factors."""
+    try:
+        from river import facto, optim
+    except ImportError:
+        return NOT_HERE
+    model = facto.FMClassifier(n_factors=16, weight_optimizer=optim.AdaGrad(rates[0]), latent_optimizer=optim.AdaGrad(rates[1]), seed=1)
+    chance = np.empty(len(label))
+    for number, row in enumerate(zip(*(column.tolist() for column in columns.values()), strict=True)):
+        event = dict(zip(columns, map(str, row), strict=True))
+        chance[number] = model.predict_proba_one(event)[True]
+        model.learn_one(event, bool(label[number]), float(weight[number]))
+    return chance
+
+
+def sklearn_logistic(
+    columns: Mapping[str, np.ndarray], label: np.ndarray, weight: np.ndarray, rate: float, cuts: Sequence[int],
+) -> np.ndarray | str:
+    """float64[n]: chance of each label before scikit-learn's logistic regression learns its micro-batch; 1/2 in the first."""
+    try:
+        from scipy.sparse import csr_matrix
+        from sklearn.linear_model import SGDClassifier
+    except ImportError:
+        return NOT_HERE
+    codes = [np.unique(column, return_inverse=True)[1] for column in columns.values()]
+    starts = np.cumsum([0, *(code.max() + 1 for code in codes)])
+    cells = np.stack(codes, axis=1) + starts[:-1]
+    rows = csr_matrix((np.ones(cells.size), cells.ravel(), np.arange(0, cells.size + 1, cells.shape[1])), shape=(len(cells), starts[-1]))
+    model = SGDClassifier(loss="log_loss", alpha=1e-6, learning_rate="constant", eta0=rate, shuffle=False, random_state=1)
+    chance = np.full(len(label), 0.5)
+    for begin, end in pairwise(cuts):
+        if begin:
+            chance[begin:end] = model.predict_proba(rows[begin:end])[:, 1]
+        model.partial_fit(rows[begin:end], label[begin:end], classes=[False, True], sample_weight=weight[begin:end])
+    return chance
 
 
 def implicit_bpr(shape: Shaped, factors: int, repeats: int) -> Measured:

@@ -96,8 +96,7 @@ def run(
     cuts = {f"from {start:.0%}": int(start * count) for start in starts}
     found = {name: Sums() for name in cuts}
     arrays, timer = Arrays(settings), timer or Stages()
-    borders = sorted({*range(0, count, size), *cuts.values(), 0, count})
-    for begin, end in pairwise(borders):
+    for begin, end in pairwise(borders(count, size, starts)):
         part = triples[begin:end]
         known = [part.context[name] for name in settings.model.features.context]
         learned = arrays.step(events(part.user, part.item, part.value, part.at, begin, known, part.propensity), timer)
@@ -108,6 +107,11 @@ def run(
                     if metric.learner.startswith(LEADER):
                         found[name].led.append((begin, end, metric.learner.removeprefix(LEADER)))
     return found
+
+
+def borders(count: int, size: int, starts: Sequence[float]) -> list[int]:
+    """Where micro-batches begin and the last one ends: every `size` events and at these shares of all."""
+    return sorted({*range(0, count, size), *(int(start * count) for start in starts), 0, count})
 
 
 def usages(data: Path) -> Triples:

@@ -35,8 +35,9 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "restart": ("restart", "Restart"),
     "topk": ("topk", "Lists for everybody"),
     "real": ("real", "Public sets"),
+    "labels": ("labels", "Clicked or not"),
 }
-NEEDS_DATA = ("quality", "real")
+NEEDS_DATA = ("quality", "real", "labels")
 
 
 def main(arguments: list[str] | None = None) -> int:

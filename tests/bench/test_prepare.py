@@ -206,6 +206,20 @@ def test_there_are_examples():
     assert len(EXAMPLES) >= 5
 
 
+IMPRESSION = (
+    ",timestamp,item_id,position,click,propensity_score,user_feature_0,user_feature_1,user_feature_2,user_feature_3,other\n"
+    "0,2019-11-24 00:03:13.442536+00:00,14,3,0,0.03,cef3390e11,03a5648a22,7bc94a2d33,9bde591f44,0.5\n"
+)
+
+
+def test_impressions_have_a_user_an_item_of_their_shop_and_a_propensity(script, tmp_path):
+    raw = write_raw(tmp_path / "raw", "open-bandit")
+    assert run(script, "open-bandit", "--source", raw, "--out", tmp_path / "out", "--format", "json") == 0
+    rows = [json.loads(line) for line in lines(tmp_path / "out")]
+    assert {row["item"] for row in rows} == {"men-14", "women-14"} and {row["user"] for row in rows} == {"cef3390e-03a5648a-7bc94a2d-9bde591f"}
+    assert all(row["timestamp"] == 1574553793442536 and row["propensity"] == 0.03 and row["click"] == 0 for row in rows)
+
+
 def write_raw(folder: Path, name: str) -> Path:
     """One row of each file of a set that has an example."""
     files = {
@@ -217,6 +231,10 @@ def write_raw(folder: Path, name: str) -> Path:
             for behaviour in ("view", "add_to_cart", "purchase")
         },
         "s3rec": {"LastFM.txt": "1 2 3\n"},
+        "frappe-partial": {f"frappe.{part}.libfm": "1 " + " ".join(f"{n}:1" for n in range(10)) + "\n" for part in ("validation", "test")},
+        "open-bandit": {
+            f"{policy}_{shop}.csv": IMPRESSION for policy in ("random", "bts") for shop in ("men", "women")
+        },
     }[name]
     folder.mkdir()
     for file, text in files.items():

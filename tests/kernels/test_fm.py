@@ -13,6 +13,7 @@ from freshet.kernels.losses import CODES, LOSSES
 from freshet.kernels.optimizers import OPTIMIZERS, Step, slots_of
 
 FACTORS = 13  # eight lanes and five more
+SLOTTED = {OPTIMIZERS[name]: name for name in ("adagrad", "rms", "rmsprop")}
 PLAIN = Step(OPTIMIZERS["sgd"], 0.1, 0.9, 1e-6, 0, 0.0)
 
 
@@ -52,14 +53,15 @@ def slow_score(base, rows, mine, factors):
 
 
 def slow(base, rows, refs, target, weight, bias, step, factors, loss):
-    """Straight from the formulas, float64, one example after the other; sgd or adagrad."""
+    """Straight from the formulas, float64, one example after the other."""
     base, rows, base_a, rows_a, predictions = base.astype(float), rows.astype(float), np.zeros(1), np.zeros(len(rows)), []
 
     def descend(row, at, slot, gradient, chosen):
         gradient = gradient + chosen.l2 * row[at]
-        rate = chosen.rate
-        if chosen.code == OPTIMIZERS["adagrad"] and (gradient**2).any():
-            row[slot] += np.mean(gradient**2)
+        rate, g2, name = chosen.rate, np.mean(gradient**2), SLOTTED.get(chosen.code)
+        if name and g2 > 0:
+            average = g2 if name == "rms" and row[slot] == 0 else chosen.decay * row[slot] + (1 - chosen.decay) * g2
+            row[slot] = row[slot] + g2 if name == "adagrad" else average
             rate /= np.sqrt(row[slot] + chosen.epsilon)
         row[at] -= rate * gradient
         return rate
@@ -86,7 +88,7 @@ def slow(base, rows, refs, target, weight, bias, step, factors, loss):
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("factors", [FACTORS, 0])
-@pytest.mark.parametrize("optimizer", ["sgd", "adagrad"])
+@pytest.mark.parametrize("optimizer", ["sgd", *SLOTTED.values()])
 def test_equals_the_slow_twin(optimizer, factors, loss) -> None:
     given = world(1, optimizer, factors)
     for got, want in zip(learned(*given, factors, loss), slow(*given, factors, loss), strict=False):

@@ -27,8 +27,8 @@ from freshet.store.tables import Tables
 
 # What a model is made of: changed, the same rows would mean something else.
 STRUCTURE = (
-    ("model", "name"), ("model", "factors"), ("model", "shards"), ("model", "seed"), ("model", "optimizer", "name"),
-    ("model", "optimizer", "accumulator"), ("model", "neighbours", "links"), ("model", "features", "context"),
+    ("model", "name"), ("model", "factors"), ("model", "shards"), ("model", "seed"), ("model", "loss"),
+    ("model", "optimizer", "name"), ("model", "optimizer", "accumulator"), ("model", "neighbours", "links"), ("model", "features", "context"),
     ("model", "features", "items"), ("model", "features", "most"), ("popularity", "also"), ("history", "items"),
     ("window", "events"),
 )
@@ -107,6 +107,8 @@ def _at(settings: Settings, path: tuple[str, ...]) -> object:
     model = make_model(settings.model)
     if path == ("model", "factors"):
         return model.factors
+    if path == ("model", "loss"):
+        return model.loss_metric
     if path == ("model", "neighbours", "links") and not any(block.links for block in model.blocks()):
         return None
     if path == ("model", "features", "most") and not settings.model.features.items:
