@@ -11,13 +11,15 @@ from planted import ITEM_KEYS, SECOND, USER_KEYS, Lab, checkerboard, key, settin
 from freshet.asking import ask, newest, on_offer
 from freshet.companions import advance
 from freshet.errors import BatchRefused
-from freshet.models.contract import FEATURE, Events
+from freshet.models.contract import ATTRIBUTE, FEATURE, Events
 from freshet.models.fm import FactorizationMachine
 from freshet.pipelines.assembly import half_lives
 from freshet.schema import POPULARITY
 from freshet.workspace import Workspace
 
-CONTEXT = ("source.context=[hour,place]", "model.features.context=[hour,place]")
+FURTHER = (
+    "source.context=[hour,place]", "model.features.context=[hour,place]", "model.features.items=[category,genre]", "model.features.most=3",
+)
 
 
 @pytest.mark.parametrize(("sets", "wanted"), [
@@ -30,8 +32,8 @@ def test_an_impression_without_a_click_is_no_positive(sets: tuple[str, ...], wan
 
 
 def test_lists_rank_by_the_score() -> None:
-    """query . vector + bias differs from the score of user, item and context by the same for every item."""
-    lab = Lab(settings("model.name=fm", *CONTEXT, "model.init_scale=0.3"))
+    """query . vector + bias differs from the score of user, item, context and attributes by the same for every item."""
+    lab = Lab(settings("model.name=fm", *FURTHER, "model.init_scale=0.3"))
     lab.learn(checkerboard(500))
     head, model = lab.head, lab.learner.model
     context = np.concatenate([key(4, [1]), key(5, [2])])
@@ -42,6 +44,7 @@ def test_lists_rank_by_the_score() -> None:
     n = len(ITEM_KEYS)
     events = Events(np.full(n, USER_KEYS[0]), ITEM_KEYS, np.ones(n), np.ones(n), np.full(n, 10**16), np.arange(n), np.tile(context, (n, 1)))
     examples = model.examples(events, advance(head, events, np.ones(n, bool), lab.learner.spec.companions).context)
+    assert examples.keys[ATTRIBUTE].shape == (n, 3)
     scored, _ = model.score(Workspace(head, model.blocks(), examples, 1).snapshot_task())
     assert np.ptp(scored) > 0.1
     np.testing.assert_allclose(listed - listed[0], scored - scored[0], atol=1e-5)

@@ -3,7 +3,7 @@
     score = w_0 + sum_i w_i + sum_{i < j} v_i . v_j      over the rows i that are there
     loss  = weight * loss(score, target)                 one of kernels.losses
 
-Rows: float32 [w, v_1 .. v_k | slots] of users, items and features alike, the weight's slot before those of the factors;
+Rows: float32 [w, v_1 .. v_k | slots] of users, items, features and attributes alike, the weight's slot before those of the factors;
 w_0 is a row of its own, [w_0 | slot]. After Rendle, "Factorization Machines", ICDM 2010; the pairs in O(k n) as the sum of
 v_i . (v_1 + .. + v_{i-1}), which unlike his |sum v|^2 - sum |v|^2 takes no difference of large numbers.
 """
@@ -69,7 +69,7 @@ def learn(
 ) -> int:
     """Learn the examples one after the other, changing `base` (its one row) and `rows` in place.
 
-    refs int32[n, m]: the user's row first, then the item's and the features' (-1: none). Fills prediction and loss
+    refs int32[n, m]: the user's row first, then those of the item, features and attributes (-1: none). Fills prediction and loss
     float64[n] and adds each event's contraction to base_a and rows_a. Returns how often a row's norm was cut to `limit`.
 
     Contraction of an event: weight * curvature * sum over the rows that shards share, all but the user's, of

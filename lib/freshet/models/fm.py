@@ -1,7 +1,8 @@
-"""fm: factorization machine over user, item and the event's features; learns a label or a value."""
+"""fm: factorization machine over user, item, the event's features and the item's attributes; learns a label or a value."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,21 @@ import numpy as np
 from freshet.kernels import fm as kernel
 from freshet.kernels.losses import CODES
 from freshet.kernels.optimizers import SGD, slot_contraction, slots_of
-from freshet.models.contract import FEATURE, ITEM, USER, Asked, Block, Context, Events, Examples, Mix, ShardResult, ShardTask
+from freshet.models.contract import (
+    ATTRIBUTE,
+    FEATURE,
+    ITEM,
+    USER,
+    Asked,
+    Block,
+    Context,
+    Events,
+    Examples,
+    Mix,
+    ShardResult,
+    ShardTask,
+    View,
+)
 from freshet.models.defaults import Base
 from freshet.models.steps import Defaults, steps
 from freshet.registry import pick
@@ -29,7 +44,7 @@ DEFAULTS = {
 
 @dataclass(frozen=True)
 class Joined:
-    """The rows a task's examples touch as one matrix: users first, then items, then features; `refs` int32[n, m] into it."""
+    """The rows a task's examples touch as one matrix: users first, then items, features, attributes; `refs` int32[n, m] into it."""
 
     rows: np.ndarray
     refs: np.ndarray
@@ -50,7 +65,8 @@ class FactorizationMachine(Base):
         self.loss_metric = LOSS_METRICS[settings.loss]
         self.labels = settings.loss != "squared"
         self.positive_from = settings.positive_from
-        self.spaces = (USER, ITEM, FEATURE) if settings.features.context else (USER, ITEM)
+        further = {FEATURE: settings.features.context, ATTRIBUTE: settings.features.items}
+        self.spaces = (USER, ITEM, *(name for name, columns in further.items() if columns))
         self.step, self.bias_step = steps(settings, "adagrad", DEFAULTS)
         self.base_step = self.bias_step._replace(l2=0.0)  # pulled to 0 the base rate would be wrong for all
         self.merge = settings.merge
@@ -75,8 +91,9 @@ class FactorizationMachine(Base):
         n = len(events)
         keys = {BASE: np.full((n, 1), BASE_KEY, np.int64), USER: events.user_key[:, None], ITEM: events.item_key[:, None]}
         present = {}
-        if FEATURE in self.spaces:
-            keys[FEATURE], present[FEATURE] = events.features, events.features != 0
+        for name in self.spaces[2:]:
+            keys[name] = events.features if name == FEATURE else context.attributes(events.item_key)
+            present[name] = keys[name] != 0
         target = self.positive(events) if self.labels else events.value
         return Examples(np.arange(n), keys, target.astype(np.float32), events.weight.astype(np.float32), present)
 
@@ -124,6 +141,19 @@ class FactorizationMachine(Base):
         for refs in self._features(asked).T:
             summed = summed + asked.views[FEATURE].take(refs)[:, 1 : 1 + self.factors]
         return np.ascontiguousarray(summed)
+
+    def item_matrix(self, views: Mapping[str, View], rows: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Of an item and its attributes: the sum of their vectors; the sum of their weights and the pairs among them."""
+        refs = rows[ITEM][:, None]
+        if ATTRIBUTE in self.spaces:
+            refs = np.concatenate([refs, rows[ATTRIBUTE]], axis=1)
+        bias, vectors = np.zeros(len(refs), np.float32), np.zeros((len(refs), self.factors), np.float32)
+        for column, own in enumerate(refs.T):
+            values = views[ATTRIBUTE if column else ITEM].take(own)
+            factors = values[:, 1 : 1 + self.factors]
+            bias += values[:, 0] + (vectors * factors).sum(axis=1)
+            vectors += factors
+        return vectors, bias
 
     def _features(self, asked: Asked) -> np.ndarray:
         """int32[m, F] rows of the context's features, -1 for none."""

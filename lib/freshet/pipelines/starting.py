@@ -28,9 +28,9 @@ from freshet.store.tables import Tables
 # What a model is made of: changed, the same rows would mean something else.
 STRUCTURE = (
     ("model", "name"), ("model", "factors"), ("model", "shards"), ("model", "seed"), ("model", "loss"),
-    ("model", "optimizer", "name"), ("model", "optimizer", "accumulator"), ("model", "neighbours", "links"), ("model", "features", "context"),
-    ("model", "features", "items"), ("model", "features", "most"), ("popularity", "also"), ("history", "items"),
-    ("window", "events"),
+    ("model", "optimizer", "name"), ("model", "optimizer", "accumulator"), ("model", "neighbours", "links"),
+    ("model", "features", "context"), ("model", "features", "items"), ("model", "features", "most"),
+    ("popularity", "also"), ("history", "items"), ("window", "events"),
 )
 
 
