@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ from freshet.models.contract import (
     Events,
     Examples,
     Mix,
+    Part,
     ShardResult,
     ShardTask,
     View,
@@ -133,28 +134,48 @@ class FactorizationMachine(Base):
         return {BASE: base, **dict(zip(self.spaces, parts, strict=True))}
 
     def known(self, asked: Asked) -> np.ndarray:
-        return np.asarray((asked.user[USER] >= 0) | (self._features(asked) >= 0).any(axis=1))
+        return np.any([refs >= 0 for _, refs, _ in self._query_side(asked)], axis=0)
 
     def queries(self, asked: Asked) -> np.ndarray:
         """float32[m, k]: sum of the vectors of user and context; what else is in the score is the same for all items."""
-        summed = asked.views[USER].take(asked.user[USER])[:, 1 : 1 + self.factors]
-        for refs in self._features(asked).T:
-            summed = summed + asked.views[FEATURE].take(refs)[:, 1 : 1 + self.factors]
-        return np.ascontiguousarray(summed)
+        none = np.zeros((len(asked.user[USER]), self.factors), np.float32)
+        return sum((factors for _, _, factors in self._query_side(asked)), none)
 
     def item_matrix(self, views: Mapping[str, View], rows: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Of an item and its attributes: the sum of their vectors; the sum of their weights and the pairs among them."""
-        refs = rows[ITEM][:, None]
-        if ATTRIBUTE in self.spaces:
-            refs = np.concatenate([refs, rows[ATTRIBUTE]], axis=1)
-        bias, vectors = np.zeros(len(refs), np.float32), np.zeros((len(refs), self.factors), np.float32)
-        for column, own in enumerate(refs.T):
-            values = views[ATTRIBUTE if column else ITEM].take(own)
-            factors = values[:, 1 : 1 + self.factors]
-            bias += values[:, 0] + (vectors * factors).sum(axis=1)
+        bias, vectors = np.zeros(len(rows[ITEM]), np.float32), np.zeros((len(rows[ITEM]), self.factors), np.float32)
+        for _, _, amount, factors in self._item_side(views, rows):
+            bias += amount
             vectors += factors
         return vectors, bias
 
-    def _features(self, asked: Asked) -> np.ndarray:
-        """int32[m, F] rows of the context's features, -1 for none."""
-        return asked.features.get(FEATURE, np.empty((len(asked.user[USER]), 0), np.int32))
+    def parts(self, asked: Asked, item: int, rows: Mapping[str, np.ndarray]) -> tuple[list[Part], list[Part]]:
+        vectors, _ = self.item_matrix(asked.views, rows)
+        items = [
+            Part("bias" if name == ITEM else "attribute", name, int(refs[0]), float(amount[0]))
+            for name, refs, amount, _ in self._item_side(asked.views, rows) if name == ITEM or refs[0] >= 0
+        ]
+        askers = [
+            Part("user" if name == USER else "context", name, int(refs[0]), float(factors[0] @ vectors[0]))
+            for name, refs, factors in self._query_side(asked) if self.factors and refs[0] >= 0
+        ]
+        return [*items, *askers], []
+
+    def _query_side(self, asked: Asked) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """(block, rows int32[m], factors float32[m, k]) of the user, then of each column of the context."""
+        context = asked.features[FEATURE].T if FEATURE in self.spaces else ()
+        for name, refs in ((USER, asked.user[USER]), *((FEATURE, column) for column in context)):
+            yield name, refs, asked.views[name].take(refs)[:, 1 : 1 + self.factors]
+
+    def _item_side(
+        self, views: Mapping[str, View], rows: Mapping[str, np.ndarray]
+    ) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
+        """(block, rows int32[n], weight and pairs with those before it float32[n], factors float32[n, k]) of the items, then of
+        each place among their attributes."""
+        before = np.zeros((len(rows[ITEM]), self.factors), np.float32)
+        attributes = rows[ATTRIBUTE].T if ATTRIBUTE in self.spaces else ()
+        for name, refs in ((ITEM, rows[ITEM]), *((ATTRIBUTE, column) for column in attributes)):
+            values = views[name].take(refs)
+            factors = values[:, 1 : 1 + self.factors]
+            yield name, refs, values[:, 0] + (before * factors).sum(axis=1), factors
+            before = before + factors
