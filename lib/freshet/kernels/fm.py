@@ -15,7 +15,7 @@ from numba import njit
 
 from freshet.kernels.lanes import AHEAD, LANES, load, prefetch, spread, store, total
 from freshet.kernels.losses import loss_of
-from freshet.kernels.optimizers import SGD, Step, descend, descend_one
+from freshet.kernels.optimizers import CONSTANT, Step, descend, descend_one, general, paced, slots_of
 
 
 @njit(cache=True, nogil=True, forceinline=True)
@@ -64,20 +64,22 @@ def _others(rows: np.ndarray, r: int, factors: int, scratch: np.ndarray) -> floa
 @njit(cache=True, nogil=True)
 def learn(
     base: np.ndarray, rows: np.ndarray, refs: np.ndarray, target: np.ndarray, weight: np.ndarray, factors: int, code: int,
-    base_step: Step, bias_step: Step, step: Step, limit: float, base_a: np.ndarray, rows_a: np.ndarray,
-    prediction: np.ndarray, loss: np.ndarray,
+    base_step: Step, bias_step: Step, step: Step, limit: float, base_n: np.ndarray, rows_n: np.ndarray, base_a: np.ndarray,
+    rows_a: np.ndarray, prediction: np.ndarray, loss: np.ndarray,
 ) -> int:
     """Learn the examples one after the other, changing `base` (its one row) and `rows` in place.
 
     refs int32[n, m]: the user's row first, then those of the item, features and attributes (-1: none). Fills prediction and loss
-    float64[n] and adds each event's contraction to base_a and rows_a. Returns how often a row's norm was cut to `limit`.
+    float64[n] and adds each event's contraction to base_a and rows_a. base_n and rows_n int64 are the events behind each row;
+    only a schedule asks for them and counts on. Returns how often a row's norm was cut to `limit`.
 
     Contraction of an event: weight * curvature * sum over the rows that shards share, all but the user's, of
     (bias step + step |others|^2): other shards see on a shared row what all shared rows took away. Hinge and perceptron
     have no curvature; while they pull they count as squared error does, or steps over the kink would be summed.
     """
     scratch = np.empty((2, max(factors, 1)), np.float32)
-    factor_slot = 1 + factors if bias_step.code == SGD else 2 + factors
+    factor_slot = 1 + factors + slots_of(bias_step, 1)
+    scheduled = general(bias_step) and bias_step.schedule != CONSTANT
     n, m, capped = refs.shape[0], refs.shape[1], 0
     for e in range(n):
         if e + AHEAD < n:
@@ -89,18 +91,20 @@ def learn(
         lost, gradient, curvature = loss_of(code, prediction[e], float(target[e]))
         loss[e] = w * lost
         g = np.float32(w * gradient)
-        taken = descend_one(base, 0, 0, 1, g, base_step)
+        taken = descend_one(base, 0, 0, 1, g, paced(base_step, base_n[0]))
+        base_n[0] += scheduled
         for c in range(m):
             r = refs[e, c]
             if r < 0:
                 continue
             norm = _others(rows, r, factors, scratch)
-            share = descend_one(rows, r, 0, 1 + factors, g, bias_step)
+            share = descend_one(rows, r, 0, 1 + factors, g, paced(bias_step, rows_n[r]))
             if factors > 0:
-                rate, cut = descend(rows, r, 1, factors, factor_slot, g, scratch, 1, 0, norm, step, limit)
+                rate, cut = descend(rows, r, 1, factors, factor_slot, g, scratch, 1, 0, norm, paced(step, rows_n[r]), limit)
                 share += rate * norm
                 capped += cut
             taken += share if c > 0 else 0.0
+            rows_n[r] += scheduled
         if curvature == 0.0 and gradient != 0.0:
             curvature = 1.0
         base_a[0] += w * curvature * taken

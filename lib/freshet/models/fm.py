@@ -9,7 +9,6 @@ import numpy as np
 
 from freshet.kernels import fm as kernel
 from freshet.kernels.losses import CODES
-from freshet.kernels.optimizers import SGD, slot_contraction, slots_of
 from freshet.models.contract import (
     ATTRIBUTE,
     FEATURE,
@@ -27,7 +26,7 @@ from freshet.models.contract import (
     View,
 )
 from freshet.models.defaults import Base
-from freshet.models.steps import Defaults, steps
+from freshet.models.steps import Defaults, moved, steps
 from freshet.registry import pick
 from freshet.settings import ModelSettings
 
@@ -40,6 +39,9 @@ DEFAULTS = {
     "adagrad": Defaults(rate=0.15, bias_rate=0.5),
     "rms": Defaults(rate=0.005, bias_rate=0.05),
     "rmsprop": Defaults(rate=0.005, bias_rate=0.02, decay=0.999),
+    "momentum": Defaults(rate=0.005, bias_rate=0.02),
+    "adam": Defaults(rate=0.01, bias_rate=0.05, decay=0.999),
+    "ftrl": Defaults(rate=0.15, bias_rate=0.5),
 }
 
 
@@ -49,6 +51,7 @@ class Joined:
 
     rows: np.ndarray
     refs: np.ndarray
+    counts: np.ndarray
     starts: np.ndarray
 
 
@@ -80,13 +83,9 @@ class FactorizationMachine(Base):
         return super().positive(events)
 
     def blocks(self) -> tuple[Block, ...]:
-        bias_slots = 0 if self.bias_step.code == SGD else 1
-        slots, own = bias_slots + (slots_of(self.step, self.factors) if self.factors else 0), slot_contraction(self.step)
-        rows = (
-            Block(name, name, 1 + self.factors, slots, merge=self.merge, init_scale=self.scale, zeros=1, slot_contraction=own)
-            for name in self.spaces
-        )
-        return (Block(BASE, None, 1, bias_slots, merge=self.merge, slot_contraction=own), *rows)
+        parts = ((1, self.bias_step), *(((self.factors, self.step),) if self.factors else ()))
+        rows = (moved(name, name, parts, self.merge, self.scale, zeros=1) for name in self.spaces)
+        return (moved(BASE, None, ((1, self.base_step),), self.merge, 0.0), *rows)
 
     def examples(self, events: Events, context: Context) -> Examples:
         n = len(events)
@@ -112,7 +111,7 @@ class FactorizationMachine(Base):
         base_a, rows_a, prediction, loss = np.zeros(len(base)), np.zeros(len(joined.rows)), np.empty(n), np.empty(n)
         capped = kernel.learn(
             base, joined.rows, joined.refs, task.target, task.weight, self.factors, self.code, self.base_step, self.bias_step,
-            self.step, self.limit, base_a, rows_a, prediction, loss,
+            self.step, self.limit, task.counts[BASE], joined.counts, base_a, rows_a, prediction, loss,
         )
         touched = np.bincount(joined.refs[joined.refs >= 0], minlength=len(joined.rows))
         return ShardResult(
@@ -127,7 +126,8 @@ class FactorizationMachine(Base):
             for name, start in zip(self.spaces, starts[:-1], strict=True)
         ]
         rows = np.concatenate([task.rows[name] for name in self.spaces])
-        return Joined(rows, np.concatenate(refs, axis=1).astype(np.int32), starts)
+        counts = np.concatenate([task.counts.get(name, np.empty(0, np.int64)) for name in self.spaces])  # none to score by
+        return Joined(rows, np.concatenate(refs, axis=1).astype(np.int32), counts, starts)
 
     def _parted(self, base: np.ndarray, joint: np.ndarray, joined: Joined) -> dict[str, np.ndarray]:
         parts = np.split(joint, joined.starts[1:-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from freshet.kernels.optimizers import Step, plain
 from freshet.models.contract import USER, Asked
 from freshet.models.fm import FactorizationMachine
 from freshet.settings import ModelSettings
@@ -17,6 +18,7 @@ class Linear(FactorizationMachine):
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__(settings)
         self.factors = 0
+        self.bias_step = plain(Step(*self.bias_step)._replace(l1=settings.l1))  # its weights are what L1 makes sparse
 
     def known(self, asked: Asked) -> np.ndarray:
         """Everybody: the items' weights are not about the one who asks."""
