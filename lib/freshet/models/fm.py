@@ -111,7 +111,7 @@ class FactorizationMachine(Base):
         base_a, rows_a, prediction, loss = np.zeros(len(base)), np.zeros(len(joined.rows)), np.empty(n), np.empty(n)
         capped = kernel.learn(
             base, joined.rows, joined.refs, task.target, task.weight, self.factors, self.code, self.base_step, self.bias_step,
-            self.step, self.limit, task.counts[BASE], joined.counts, base_a, rows_a, prediction, loss,
+            self.step, self.limit, task.counts[BASE].copy(), joined.counts, base_a, rows_a, prediction, loss,
         )
         touched = np.bincount(joined.refs[joined.refs >= 0], minlength=len(joined.rows))
         return ShardResult(
