@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from arrays import Arrays, events
+from arrays import Arrays, events, keys
 from figures import Stages
 from prepare import interleaved
-from public_sets import BANDIT, SETS, NotThere
+from public_sets import BANDIT, SETS, NotThere, one
 
+from freshet.attributes import describe
+from freshet.models.contract import ITEM
 from freshet.report import Metric
 from freshet.settings import Settings
 
@@ -85,17 +88,32 @@ def _triples(
     return Triples(columns[user][order], columns[item][order], values, columns[time][order] * MICRO[unit], known)
 
 
+def genres(data: Path) -> tuple[np.ndarray, np.ndarray]:
+    """(int64[n] keys of movielens-100k's films, int64[n, 8] keys of the genres of each, 0 for none). Raises NotThere."""
+    path = one(data / "movielens-100k", "u.item")
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="latin-1") as file:
+        fields = [line.rstrip("\n").split("|") for line in file]
+    flags = np.array([row[5:] for row in fields]) == "1"
+    order = np.argsort(~flags, axis=1, kind="stable")[:, :8]
+    key = keys(np.arange(flags.shape[1]) + (1 << 42), ITEM)[order]
+    return keys(np.array([int(row[0]) for row in fields]), ITEM), key * np.take_along_axis(flags, order, axis=1)
+
+
 def run(
     triples: Triples, size: int, settings: Settings, starts: Sequence[float] = (0.0, 0.7), timer: Stages | None = None,
+    described: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> dict[str, Sums]:
     """Learn in micro-batches of at most `size` events; metrics of the events from each of `starts` on.
 
-    `starts` are shares of the events; a micro-batch begins at each of them.
+    `starts` are shares of the events; a micro-batch begins at each of them. `described` are items and their attributes,
+    known from the start.
     """
     count = len(triples.user)
     cuts = {f"from {start:.0%}": int(start * count) for start in starts}
     found = {name: Sums() for name in cuts}
     arrays, timer = Arrays(settings), timer or Stages()
+    if described is not None:
+        arrays.head.apply(*describe(arrays.head, *described))
     for begin, end in pairwise(borders(count, size, starts)):
         part = triples[begin:end]
         known = [part.context[name] for name in settings.model.features.context]

@@ -15,13 +15,15 @@ from pathlib import Path
 import numpy as np
 from figures import Figure, Options, Result, Table, missing
 from leader_plot import Led, draw
-from prequential_runs import Sums, Triples, clicks, ratings, run, sequences, shop
+from prequential_runs import Sums, Triples, clicks, genres, ratings, run, sequences, shop
 from public_sets import NotThere
 
 from freshet.models import make_model
 from freshet.settings import Settings, load
 
 EXAMPLES = Path(__file__).parents[1] / "conf" / "examples"
+SMALL = ("real.mlsmall.rmse", "real.mlsmall.rating.rmse")
+RATING = tuple(f"real.ml100k.rating.{name}" for name in ("rmse", "mae", "shards", "genres.rmse", "genres.mae", "genres.shards"))
 BLEND_FILMS, BLEND_NEWS, BLEND_CONTEXT, BLEND_MINUTES, BLEND_LISTENERS, BLEND_BUYERS = (
     tuple(f"real.{name}.blend.{metric}" for metric in ("recall", "ndcg"))
     for name in ("ml100k", "globo", "globo.context", "globo.context.1000", "lastfm", "beauty"))
@@ -38,7 +40,7 @@ def measure(options: Options) -> Result:
     result = Result(" ".join((__doc__ or "").split()))
     led: dict[str, Led] = {}
     for part, names in (
-        (_ratings, ("real.ml100k.rmse.1", "real.ml100k.rmse.8")), (_small, ("real.mlsmall.rmse",)),
+        (_ratings, ("real.ml100k.rmse.1", "real.ml100k.rmse.8")), (_small, SMALL), (_unsure, RATING),
         (_films, ("real.ml100k.bpr.recall",)), (_news, ("real.globo.bpr.recall",)), (_shop, ("real.retailrocket.bpr.recall",)),
         (_films_in_turn, BLEND_FILMS), (_news_in_turn, BLEND_NEWS), (_news_in_context, (*BLEND_CONTEXT, *BLEND_MINUTES)),
         (_listeners, BLEND_LISTENERS), (_buyers, BLEND_BUYERS),
@@ -72,6 +74,35 @@ def _ratings(options: Options, result: Result) -> None:
     result.tables.append(Table("Ratings of films; two thirds of the served events have a user the snapshot has not met", rows))
 
 
+def _unsure(options: Options, result: Result) -> None:
+    """rating, without the films' genres and with them, and biases: steps as long as a row is unsure."""
+    data = options.data or Path()
+    triples, known = ratings(data, "movielens-100k"), genres(data)
+    rows, found = [["movielens-100k", "RMSE", "MAE", "RMSE, last 30 %", "MAE, last 30 %"]], {}
+    small = ("model.shards=8", "model.round_events=1000", "model.round_share=null")
+    for model, size, scoring, sets, described in (
+        ("rating", len(triples.user), "sequential", ("model.shards=1",), None), ("rating", len(triples.user), "sequential", small, None),
+        ("rating", 1000, "served", (), None), ("rating", len(triples.user), "sequential", ("model.shards=1",), known),
+        ("rating", len(triples.user), "sequential", small, known), ("rating", 1000, "served", (), known),
+        ("biases", len(triples.user), "sequential", ("model.shards=1",), None), ("biases", 1000, "served", (), None),
+    ):
+        features = () if described is None else ("model.features.items=[genre]",)
+        parts = run(triples, size, example("movielens-100k-rating", f"model.name={model}", *features, *sets), described=described)
+        what = f"{model}{' with genres' if features else ''}, {scoring}, {', '.join(sets) or 'default shards'}"
+        rows.append([f"{what}, micro-batches of {min(size, 70_000):,}", *_pair_of(parts, scoring, model)])
+        found[model, scoring, bool(features), sets[:1]] = [parts["from 0%"].value(metric, scoring, model) for metric in ("rmse", "mae")]
+    for which, names in enumerate((RATING[:3], RATING[3:])):
+        one, eight = (found["rating", "sequential", bool(which), (f"model.shards={shards}",)] for shards in (1, 8))
+        what = f"movielens-100k, rating{' with genres' if which else ''}, sequential"
+        late = f"last 30 %: {' / '.join(rows[4 if which else 1][3:])}"
+        result.figures += [
+            Figure(names[0], f"{what} RMSE", one[0], None, None, late, digits=4),
+            Figure(names[1], f"{what} MAE", one[1], None, None, late, digits=4),
+            Figure(names[2], f"{what} RMSE of 8 shards in rounds of 1,000 over one shard's", eight[0] / one[0], digits=5),
+        ]
+    result.tables.append(Table("Ratings of films by Kalman updates", rows))
+
+
 def _pair_of(parts: dict[str, Sums], scoring: str, learner: str) -> list[str]:
     return [f"{sums.value(metric, scoring, learner):.4f}" for sums in parts.values() for metric in ("rmse", "mae")]
 
@@ -98,10 +129,12 @@ def _river(triples: Triples) -> list[str]:
 
 def _small(options: Options, result: Result) -> None:
     triples = ratings(options.data or Path(), "movielens-latest-small")
-    parts = run(triples, 1000, example("movielens-latest-small"))
-    value, late = (sums.value("rmse", "sequential", "mf") for sums in parts.values())
-    result.figures.append(Figure("real.mlsmall.rmse", "movielens-latest-small, sequential RMSE", value, None, None,
-                                 f"last 30 %: {late:.4f}; River's BiasedMF: {' / '.join(_river(triples)[::2])}", digits=4))
+    river = " / ".join(_river(triples)[::2])
+    for name, model in zip(SMALL, ("mf", "rating"), strict=True):
+        parts = run(triples, 1000, example("movielens-latest-small", f"model.name={model}"))
+        value, late = (sums.value("rmse", "sequential", model) for sums in parts.values())
+        result.figures.append(Figure(name, f"movielens-latest-small, sequential RMSE, {model}", value, None, None,
+                                     f"last 30 %: {late:.4f}; River's BiasedMF: {river}", digits=4))
 
 
 def _films(options: Options, result: Result) -> None:

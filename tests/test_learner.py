@@ -18,7 +18,7 @@ from freshet.learner import by_propensity, rounds
 from freshet.pipelines.assembly import new_head
 from freshet.schema import HISTORY, HISTORY_ARCHIVE, POPULARITY, WINDOW
 
-MODELS = pytest.mark.parametrize("model", ["mf", "bpr"])
+MODELS = pytest.mark.parametrize("model", ["mf", "bpr", "rating"])
 SHARDS = ("model.shards=4", "model.round_events=150")
 
 
@@ -136,7 +136,7 @@ def test_another_shard_number_another_seed_another_order_give_other_rows() -> No
     assert len(found | {backwards.head.digest}) == 5
 
 
-@MODELS
+@pytest.mark.parametrize("model", ["mf", "bpr"])
 @pytest.mark.parametrize(("sets", "reason"), [
     (("model.max_norm=0.01", "guard.max_capped_share=0.1"), "capped"),
     (("model.optimizer.name=sgd", "model.optimizer.bias_rate=1e38", "model.max_norm=1e30"), "not finite"),

@@ -24,7 +24,7 @@ SPEC = MetricSpec(sample=0, k=K, max_items=1000, half_lives=(math.inf,), history
 STRANGERS, NOVELTIES = key(1, np.arange(900, 905)), key(2, np.arange(900, 905))
 
 
-@pytest.fixture(params=["mf", "bpr", "history", "cooccurrence", "blend"])
+@pytest.fixture(params=["mf", "rating", "biases", "bpr", "history", "cooccurrence", "blend"])
 def lab(request) -> Lab:
     one = Lab(settings(f"model.name={request.param}", "popularity.half_life=never", "popularity.also=[]", "model.init_scale=0.3"))
     # Few enough events that most users have not had most items.

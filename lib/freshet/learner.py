@@ -22,12 +22,12 @@ import numpy as np
 from freshet import prequential
 from freshet.companions import CompanionSpec, advance
 from freshet.errors import BatchRefused
-from freshet.head import Head, digests
+from freshet.head import TOTALS, Head, digests
 from freshet.kernels.digest import fold
 from freshet.kernels.shards import members, shard_of
 from freshet.models.contract import Events, Examples, Model, Rows, ShardResult, ShardTask
 from freshet.report import Metric
-from freshet.schema import HISTORY, MIX, POPULARITY
+from freshet.schema import HISTORY, MIX
 from freshet.workspace import Workspace
 
 FEWEST_IN_ROUND = 1000  # of a round that is kept small because the model is young
@@ -101,7 +101,7 @@ class Learner:
     def _served(self, head: Head, events: Events, space: Workspace) -> list[Metric]:
         examples = space.examples
         new_user = head.lookup(HISTORY, events.user_key[examples.event]) < 0
-        if not len(head.tables[POPULARITY]) or not len(examples):
+        if not len(head.tables[TOTALS]) or not len(examples):
             return []  # nothing was known yet: there is nobody to serve
         prediction, loss = self.model.score(space.snapshot_task())
         metrics = prequential.loss_metrics(self.model, prequential.SERVED, examples, prediction, loss, new_user)

@@ -37,17 +37,21 @@ Keys of users and items are those of `ids`; times are `last_event_at`, to which 
 | `history` | every model | user | | newest items, the newest last, at most 32 |
 | `history_archive` | every model | hash of user and place | | the user, then 16 older items |
 | `window` | every model | place in a ring | | 32 items of recent positive events |
-| `user` | `bpr`, `mf`, `fm`, `linear` | user | bias (`linear`: no more), factors; `bpr`: factors | |
-| `item` | all but `cooccurrence` | item | bias (`linear`: no more), factors; `history`, `blend`: of the item as one to come | |
+| `user` | `bpr`, `mf`, `rating`, `biases`, `fm`, `linear` | user | bias (`linear`, `biases`: no more), factors; `bpr`: factors | |
+| `item` | all but `cooccurrence` | item | bias (`linear`, `biases`: no more), factors; `history`, `blend`: of an item to come | |
 | `base` | `fm`, `linear` | 0 | what every score begins with | |
-| `mean` | `mf` | 0 | mean of the values | |
+| `mean` | `mf`, `rating`, `biases` | 0 | mean of the values; but for `mf` their variance too | |
 | `past` | `history`, `blend` | item | factors of the item as one the user had | |
 | `neighbours` | `cooccurrence`, `blend` | item | sum of counts, then that of each link | taken after it, or before it |
 | `feature` | `history`, `blend`, `fm`, `linear` with a context | column=value | factors; `fm`: bias first; `linear`: bias | |
-| `attribute` | all of these with `model.features.items` | column=value | bias, factors (`linear`: bias) | |
+| `attribute` | all of these with `model.features.items` | column=value | bias, factors (`linear`, `biases`: bias) | |
 | `item_attributes` | every model with `model.features.items` | item | | its attributes |
 | `last_context` | every model with `model.features.context` | user | | features of the newest event, 0 for none |
 | `mix` | `blend` | choice | NDCG, events, weights of history, cooccurrence, popularity, half-life in seconds (0: never) | |
+
+Slots of `rating` and `biases` say how many values a row's knowledge is worth: slot 0 that of the bias, slot 1 that of the
+factors. So an item's bias is known to about `sqrt(noise / (1 / 0.33 + slots[0]))`, with `model.kalman.item` at .33 and the
+sequential `rmse` squared as the noise.
 
 Which mix leads, and what is taken after an item, in the SQL of `freshet sql`:
 

@@ -129,7 +129,7 @@ def merge_values(
 ) -> None:
     """Change values float32[r, w] in place to what the shards' rows make of them."""
     width, before = block.width, values
-    contractions = np.full(block.slots, -1.0)
+    contractions = np.full(block.slots, 0.0 if block.slots_add else -1.0)
     for group in block.groups:
         own = slot_contractions(group.step, group.width)
         contractions[group.slot - width : group.slot - width + len(own)] = own

@@ -71,7 +71,7 @@ def test_one_step_follows_the_numerical_gradient() -> None:
 
     def loss(p: np.ndarray, q: np.ndarray) -> float:
         out = np.empty(1)
-        mf.score(np.full((1, 1), 2.0, np.float32), p.astype(np.float32), q.astype(np.float32), *refs, FACTORS, out)
+        mf.score(np.full((1, 1), 2.0, np.float32), p.astype(np.float32), q.astype(np.float32), *refs, FACTORS, 1.0, out)
         return float(weight[0] * (target[0] - out[0]) ** 2 / 2)
 
     before = users.copy(), items.copy()
@@ -99,5 +99,5 @@ def test_unknown_rows_contribute_nothing() -> None:
     users, items, *_ = world(4, "sgd")
     out = np.empty(3)
     refs = np.array([0, 0, -1], np.int32), np.array([-1, 2, -1], np.int32), np.array([4, -1, -1], np.int32)
-    mf.score(np.full((1, 1), 2.0, np.float32), users, items, *refs, FACTORS, out)
+    mf.score(np.full((1, 1), 2.0, np.float32), users, items, *refs, FACTORS, 1.0, out)
     np.testing.assert_allclose(out, [2.0 + items[4, 0], 2.0 + users[2, 0], 0.0], rtol=1e-6)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-from sites import Site
+from dataclasses import replace
 
+import pytest
+from sites import WORLD, Site
+
+from freshet.demo.records import TYPES
+from freshet.demo.truth import CLICKS, RATINGS
 from freshet.errors import SettingsError
 from freshet.head import TOTALS
 from freshet.pipelines.recommend import recommend_batch, recommend_user
@@ -64,11 +68,13 @@ def test_the_features_of_a_model_stay_and_come_from_the_source(site) -> None:
     assert "devise" in str(refused.value) and "source.context" in str(refused.value)
 
 
-@pytest.fixture(scope="module")
-def described(spark, tmp_path_factory) -> Site:
+@pytest.fixture(scope="module", params=[("blend", CLICKS), ("rating", RATINGS)], ids=lambda given: given[0])
+def described(spark, tmp_path_factory, request) -> Site:
     """A model that learns some micro-batches, is told of the items, one nobody has met among them, and learns the rest."""
-    made = Site(spark, tmp_path_factory.mktemp("described"), ["model.features.items=[category,mood]"])
-    made.write(1600, 400)
+    model, kind = request.param
+    sets = [f"model.name={model}", f"source.event_types=[{TYPES[kind]}]", "model.features.items=[category,mood]"]
+    made = Site(spark, tmp_path_factory.mktemp("described"), sets)
+    made.write(1600, 400, world=replace(WORLD, kind=kind))
     made.train(until=lambda read: read >= 400)
     tell(made, [(row["item_id"], f"c{number % 3}", {"mood": "good|bad" if number % 2 else "good"})
                 for number, row in enumerate(rows(made, "select distinct item_id from events order by 1"))]

@@ -85,14 +85,14 @@ def test_another_seed_gives_another_model(site, new_site) -> None:
     assert site.digest() != other.digest()
 
 
-@pytest.mark.parametrize("model", ["mf", "bpr"])
+@pytest.mark.parametrize("model", ["mf", "rating", "bpr"])
 def test_metrics_are_sums_and_both_scores_are_there(site, model: str) -> None:
     site.sets.append(f"model.name={model}")
     site.write()
     site.train()
     rows = site.sql("select * from metrics where slice = 'all'")
     kinds = {(row["metric"], row["scoring"], row["learner"]) for row in rows}
-    loss = "rmse" if model == "mf" else "logloss"
+    loss = "logloss" if model == "bpr" else "rmse"
     assert {(loss, "served", model), (loss, "sequential", model), ("recall@10", "served", model),
             ("recall@10", "served", "popularity")} <= kinds
     last = max(rows, key=lambda row: row["version"])["version"]
@@ -118,7 +118,9 @@ def test_a_far_future_event_hurts_nobody(site) -> None:
     assert [row["event_id"] for row in site.sql("select event_id from events order by event_at")] == ["now", "later"]
 
 
-def test_replay_gives_the_same_digests_version_by_version(site) -> None:
+@pytest.mark.parametrize("model", ["blend", "rating"])
+def test_replay_gives_the_same_digests_version_by_version(site, model: str) -> None:
+    site.sets.append(f"model.name={model}")
     site.write()
     site.train()
     answer = replay(site.spark, site.settings(), verify=True)

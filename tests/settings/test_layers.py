@@ -137,7 +137,7 @@ def test_a_file_that_cannot_be_read_has_no_problems_that_follow_from_it(tmp_path
 def test_problem_says_where_got_and_wanted(tmp_path: Path) -> None:
     text = str(problems(sets=["model.factors=0"])["model.factors"])
     assert text == "--set model.factors: got 0, wanted at least 1"
-    assert str(problems(sets=["model.name=MF"])["model.name"]).endswith('or \'mf\' (did you mean mf?)')
+    assert str(problems(sets=["model.name=MF"])["model.name"]).endswith("'mf' or 'rating' (did you mean mf?)")
     twice = problems([write(tmp_path, "model:\n  seed: 1\n  seed: 2\n", "twice.yaml")])["model.seed"]
     assert f"got the key a second time (first at {tmp_path / 'twice.yaml'}:2), wanted each key once" in str(twice)
     both = str(problems(sets=["clean.value_min=5", "clean.value_max=1"])["clean.value_min"])

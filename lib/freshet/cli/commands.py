@@ -35,7 +35,7 @@ def main() -> None:
 
 @main.command()
 @click.option("--quick", is_flag=True, help="A short run with fewer events.")
-@click.option("--model", metavar="NAME", help="Model to learn: blend, history, cooccurrence, bpr or mf (setting model.name).")
+@click.option("--model", metavar="NAME", help="Model to learn: blend, rating, ... (setting model.name).")
 @with_common
 def demo(common: Common, quick: bool, model: str | None) -> None:
     """Watch a recommender learn from a generated stream.

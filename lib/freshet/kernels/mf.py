@@ -19,9 +19,10 @@ from freshet.kernels.optimizers import CONSTANT, Step, behind, descend, descend_
 @njit(cache=True, nogil=True)
 def score(
     mean: np.ndarray, users: np.ndarray, items: np.ndarray, mean_ref: np.ndarray, user_ref: np.ndarray,
-    item_ref: np.ndarray, factors: int, out: np.ndarray,
+    item_ref: np.ndarray, factors: int, scale: float, out: np.ndarray,
 ) -> None:
-    """out float64[n] = score of each example; a reference of -1 is an unknown row and contributes nothing."""
+    """out float64[n] = score of each example, p_u . q_i taken `scale` times; a reference of -1 is an unknown row and
+    contributes nothing."""
     for e in range(user_ref.shape[0]):
         u, i = user_ref[e], item_ref[e]
         summed = 0.0
@@ -32,12 +33,13 @@ def score(
         if i >= 0:
             summed += float(items[i, 0])
         if u >= 0 and i >= 0:
-            summed += float(dot(users, u, 1, items, i, 1, factors))
+            summed += scale * float(dot(users, u, 1, items, i, 1, factors))
         out[e] = summed
 
 
 @njit(cache=True, nogil=True, forceinline=True)
-def _ask(users: np.ndarray, items: np.ndarray, u: int, i: int, user_a: np.ndarray, item_a: np.ndarray) -> None:
+def ask(users: np.ndarray, items: np.ndarray, u: int, i: int, user_a: np.ndarray, item_a: np.ndarray) -> None:
+    """Ask for the memory of what an event to come touches."""
     prefetch(users, u)
     prefetch(items, i)
     prefetch(user_a, u)
@@ -45,7 +47,7 @@ def _ask(users: np.ndarray, items: np.ndarray, u: int, i: int, user_a: np.ndarra
 
 
 @njit(cache=True, nogil=True, forceinline=True)
-def _products(
+def products(
     users: np.ndarray, u: int, items: np.ndarray, i: int, factors: int, copy: np.ndarray,
 ) -> tuple[float, float, float]:
     """(p . q, |p|^2, |q|^2) in one pass; copy[0] becomes p."""
@@ -83,8 +85,8 @@ def learn(
     for e in range(n):
         u, i, value, w = user_ref[e], item_ref[e], float(target[e]), float(weight[e])
         if e + AHEAD < n:
-            _ask(users, items, user_ref[e + AHEAD], item_ref[e + AHEAD], user_a, item_a)
-        product, norm_p, norm_q = _products(users, u, items, i, factors, p_before)
+            ask(users, items, user_ref[e + AHEAD], item_ref[e + AHEAD], user_a, item_a)
+        product, norm_p, norm_q = products(users, u, items, i, factors, p_before)
         before = float(mean[0, 0]) + float(users[u, 0]) + float(items[i, 0]) + product
         error = before - value
         prediction[e] = before

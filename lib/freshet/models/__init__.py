@@ -12,10 +12,12 @@ from freshet.models.fm import FactorizationMachine
 from freshet.models.history import History
 from freshet.models.linear import Linear
 from freshet.models.mf import MatrixFactorization
+from freshet.models.rating import Biases, Rating
 from freshet.registry import pick
 from freshet.settings import ModelSettings
 
 MODELS: dict[str, Callable[[ModelSettings], Model]] = {
+    "biases": Biases,
     "blend": Blend,
     "bpr": BayesianPersonalizedRanking,
     "cooccurrence": Cooccurrence,
@@ -23,6 +25,7 @@ MODELS: dict[str, Callable[[ModelSettings], Model]] = {
     "history": History,
     "linear": Linear,
     "mf": MatrixFactorization,
+    "rating": Rating,
 }
 
 

@@ -25,7 +25,8 @@ class Block:
 
     `ids` is the id space its keys come from (None: keys of its own). `merge` names a merge rule of kernels.merge.
     New rows get a normal vector of standard deviation `init_scale` from the hash of their key; the first `zeros`
-    columns (biases) start at 0. `groups` are the coordinates that an optimizer moves, with their slots.
+    columns (biases) start at 0. `groups` are the coordinates that an optimizer moves, with their slots;
+    slots of no group are merged as squared residuals, or summed where `slots_add`.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Block:
     init_scale: float = 0.0
     zeros: int = 0
     groups: tuple[Group, ...] = ()
+    slots_add: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from freshet.kernels.described import item_vectors
 from freshet.kernels.optimizers import CONSTANT, Step
 from freshet.models.contract import (
+    ATTRIBUTE,
     ITEM,
     USER,
     Asked,
@@ -61,6 +63,9 @@ class Base:
 
     def item_matrix(self, views: Mapping[str, View], rows: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         values = views[ITEM].take(rows[ITEM])
+        if ATTRIBUTE in rows:
+            values = np.zeros((len(values), 1 + self.factors), np.float32)
+            item_vectors(views[ITEM].values, rows[ITEM][:, None], views[ATTRIBUTE].values, rows[ATTRIBUTE], values.shape[1], values)
         return np.ascontiguousarray(values[:, 1 : 1 + self.factors]), np.ascontiguousarray(values[:, 0])
 
 

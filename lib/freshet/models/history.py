@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 
 from freshet.kernels import session as kernel
-from freshet.kernels.described import item_vectors
 from freshet.models.contract import (
     ATTRIBUTE,
     FEATURE,
@@ -23,7 +22,6 @@ from freshet.models.contract import (
     Part,
     ShardResult,
     ShardTask,
-    View,
 )
 from freshet.models.defaults import Base, against, counted, untouched
 from freshet.models.steps import Defaults, moved, steps
@@ -117,14 +115,6 @@ class History(Base):
     def _per_row(self, values: dict[str, np.ndarray], kind: type) -> Four:
         none: np.ndarray = np.empty(0, kind)
         return values[ITEM], values[PAST], values.get(FEATURE, none), values.get(ATTRIBUTE, none)
-
-    def item_matrix(self, views: Mapping[str, View], rows: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        if not self.described:
-            return super().item_matrix(views, rows)
-        width = 1 + self.factors
-        out = np.zeros((len(rows[ITEM]), width), np.float32)
-        item_vectors(views[ITEM].values, rows[ITEM][:, None], views[ATTRIBUTE].values, rows[ATTRIBUTE], width, out)
-        return np.ascontiguousarray(out[:, 1:]), np.ascontiguousarray(out[:, 0])
 
     def parts(self, asked: Asked, item: int, rows: Mapping[str, np.ndarray]) -> tuple[list[Part], list[Part]]:
         vectors, _ = self.item_matrix(asked.views, rows)

@@ -62,18 +62,24 @@ class MatrixFactorization(RowsOfUsers):
         refs = task.refs
         kernel.score(
             task.rows["mean"], task.rows[USER], task.rows[ITEM], refs["mean"][:, 0], refs[USER][:, 0], refs[ITEM][:, 0],
-            self.factors, out,
+            self.factors, self.deviation(task.rows["mean"]), out,
         )
         return out, 0.5 * task.weight * (out - task.target) ** 2
 
     def learn(self, task: ShardTask) -> ShardResult:
-        n = len(task.target)
         made = untouched(task, self.step)
-        touched = {name: np.bincount(refs[:, 0], minlength=len(task.rows[name])) for name, refs in task.refs.items()}
-        mean_count = int(task.counts["mean"][0]) if n else 0
-        capped = kernel.learn(
+        touched = {name: np.bincount(refs[refs >= 0], minlength=len(task.rows[name])) for name, refs in task.refs.items()}
+        mean_count = int(task.counts["mean"][0]) if len(task.target) else 0
+        return replace(made, touched=touched, capped=self.descend(task, made, mean_count))
+
+    def deviation(self, mean: np.ndarray) -> float:
+        """What p_u . q_i is in units of, given the rows of block `mean`."""
+        return 1.0
+
+    def descend(self, task: ShardTask, made: ShardResult, mean_count: int) -> int:
+        """Learn the examples into the rows and into `made`; how often a row was cut."""
+        return int(kernel.learn(
             task.rows["mean"], task.rows[USER], task.rows[ITEM], mean_count, task.refs[USER][:, 0], task.refs[ITEM][:, 0],
             task.target, task.weight, self.factors, self.bias_step, self.step, self.limit, made.touched[USER], made.touched[ITEM],
             made.contraction[USER], made.contraction[ITEM], made.prediction, made.loss,
-        )
-        return replace(made, touched=touched, capped=capped)
+        ))

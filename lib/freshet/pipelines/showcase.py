@@ -17,6 +17,7 @@ from freshet.demo.generator import items_table
 from freshet.demo.records import TYPES
 from freshet.demo.truth import CLICKS, RATINGS, World
 from freshet.demo.writer import Generator, Manifest
+from freshet.models import make_model
 from freshet.pipelines.online import WAITING, train
 from freshet.pipelines.opening import open_reading
 from freshet.pipelines.query import sql
@@ -90,7 +91,7 @@ def demo(spark: SparkSession, settings: Settings, *, quick: bool = False, listen
 def demo_settings(settings: Settings, quick: bool) -> Settings:
     """The settings with source, tables and checkpoint under demo.out."""
     out = Path(settings.demo.out)
-    kind = RATINGS if settings.model.name == "mf" else CLICKS
+    kind = _kind(settings)
     demo = settings.demo
     if quick:
         demo = demo.model_copy(update={"events": min(QUICK_EVENTS, demo.events)})
@@ -105,10 +106,13 @@ def demo_settings(settings: Settings, quick: bool) -> Settings:
 def world_of(settings: Settings) -> World:
     """The planted world of the demo."""
     demo = settings.demo
-    kind = RATINGS if settings.model.name == "mf" else CLICKS
     return World(
-        users=demo.users, items=demo.items, seed=demo.seed, events=demo.events, kind=kind, drift_at=demo.drift_at,
+        users=demo.users, items=demo.items, seed=demo.seed, events=demo.events, kind=_kind(settings), drift_at=demo.drift_at,
     )
+
+
+def _kind(settings: Settings) -> str:
+    return RATINGS if make_model(settings.model).loss_metric == "rmse" else CLICKS
 
 
 def _generator(settings: Settings, world: World) -> Generator:

@@ -72,10 +72,20 @@ class FeatureSettings(Section):
     most: Annotated[int, Field(ge=1, le=64)] = 8
 
 
+class KalmanSettings(Section):
+    """How unsure rows are, in variances of the noise of one value (biases, rating)."""
+
+    user: Positive = 0.15
+    item: Positive = 0.33
+    factors: Positive = 0.25
+    attribute: Positive = 0.05
+    drift: NotNegative = 0.0045
+
+
 class ModelSettings(Section):
     """What is learned, and in how many shards and rounds."""
 
-    name: Literal["blend", "bpr", "cooccurrence", "fm", "history", "linear", "mf"] = "blend"
+    name: Literal["biases", "blend", "bpr", "cooccurrence", "fm", "history", "linear", "mf", "rating"] = "blend"
     factors: Factors | None = None
     shards: Shards = 8
     round_events: Count = 50_000
@@ -97,6 +107,7 @@ class ModelSettings(Section):
     query: QuerySettings = QuerySettings()
     neighbours: NeighbourSettings = NeighbourSettings()
     features: FeatureSettings = FeatureSettings()
+    kalman: KalmanSettings = KalmanSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
 
 
