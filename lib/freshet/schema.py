@@ -21,6 +21,16 @@ ITEM_ATTRIBUTES = "item_attributes"
 # What became of an event that was read: the four add up to `read` (promise 4).
 ACCEPTED, QUARANTINED, DUPLICATE, LATE = "accepted", "quarantined", "duplicate", "late"
 
+# What a place of a list rests on, the words of `recommendations.reason`: the first of these that is true of it.
+REASONS = {
+    "exploration": "chance gave it the place (`lists.exploration`), where another item was the best",
+    "neighbours": "it follows the user's newest items, or goes before them, in the counts",
+    "session": "the vectors of the user's newest items ask for its own",
+    "user": "the vector of the user's own row asks for its own",
+    "features": "vectors too, but of the context he asks in, or of the item's attributes: he, or it, has no events yet",
+    "popularity": "how popular it is: the model knows no more of the user, or of the item",
+}
+
 
 @dataclass(frozen=True)
 class Column:
@@ -170,8 +180,8 @@ RECOMMENDATIONS = Table("recommendations", "one place of a list", (
     Column("rank", "int", "place in the list, from 1", True),
     Column("item_id", "string", "natural id of the item", True),
     Column("score", "double", "what the item was ranked by", True),
-    Column("reason", "string", "what the list rests on: model, or popularity for an unknown user", True),
-    Column("propensity", "double", "probability with which the item got its place; 1 without exploration"),
+    Column("reason", "string", f"what the place rests on: {', '.join(REASONS)}", True),
+    Column("propensity", "double", "probability of the item at its place, given those above it; 1 without exploration"),
     Column("snapshot_version", "bigint", "version of the model that made it", True),
     Column("made_at", "timestamp", "when", True),
 ))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from freshet.schema import TABLES, Table
+from freshet.schema import REASONS, RECOMMENDATIONS, TABLES, Table
 
 INTRODUCTION = """# The tables
 
@@ -92,6 +92,9 @@ def section(table: Table) -> str:
     for column in table.columns:
         kind = column.type.replace("|", "\\|") + ("" if column.required else ", may be null")
         lines.append(f"| `{column.name}` | {kind} | {column.comment} |")
+    if table is RECOMMENDATIONS:
+        lines += ["\nThe reason is the first of these that is true of the place:\n", "| reason | what it says |", "|---|---|"]
+        lines += [f"| `{name}` | {why} |" for name, why in REASONS.items()]
     return "\n".join(lines) + "\n"
 
 

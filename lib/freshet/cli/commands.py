@@ -113,7 +113,7 @@ def recommend(
     \b
       freshet recommend --user 42 -n 10
       freshet recommend --user 42 --context device=phone
-      freshet recommend --all -n 50
+      freshet recommend --all -n 50 --set lists.category_cap=3
       freshet recommend --touched-since 120
     """
     if sum([user is not None, everyone, touched_since is not None]) != 1:

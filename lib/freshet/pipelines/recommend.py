@@ -17,9 +17,10 @@ from freshet.engine.features import given_context, natural_key
 from freshet.head import Head, digests
 from freshet.kernels.history import archive_keys, ring_of
 from freshet.learner import Learner
-from freshet.lists import BY_MODEL, BY_POPULARITY, Lists, shelf, top_items
+from freshet.lists import Lists, Shelf, shelf, top_items
 from freshet.models.contract import ATTRIBUTE, FEATURE, ITEM, USER
 from freshet.pipelines.assembly import half_lives, new_head, new_learner
+from freshet.pipelines.list_rules import list_rules
 from freshet.pipelines.opening import Reading, load_head, open_reading
 from freshet.pipelines.rows import from_arrow
 from freshet.pipelines.starting import check_structure
@@ -31,6 +32,7 @@ from freshet.schema import (
     LAST_CONTEXT,
     MIX,
     POPULARITY,
+    REASONS,
     RECOMMENDATIONS,
 )
 from freshet.settings import Settings
@@ -43,11 +45,11 @@ USERS_AT_ONCE = 20_000
 def recommend_user(
     spark: SparkSession, settings: Settings, *, user: str, n: int = 10, context: Mapping[str, str] | None = None
 ) -> list[dict[str, Any]]:
-    """The n best items of a user at the newest version: rank, item_id, title, score, reason, snapshot_version.
+    """The list of n items of a user at the newest version: rank, item_id, title, score, reason, propensity, snapshot_version.
 
     `context` says in what context he asks (column -> value); without one it is that of his last event. A user nobody has
-    met gets the popular items, and the reason says so. Reads the user's rows and the items', not the whole state. Raises
-    UnknownName for a column that is not in model.features.context.
+    met gets the popular items, and the reasons (schema.REASONS) say so. Reads the user's rows and the items', not the whole
+    state. Raises UnknownName for a column that is not in model.features.context.
     """
     return recommend_users(spark, settings, [user], n=n, context=context)[user]
 
@@ -63,7 +65,7 @@ def recommend_users(
     learner = new_learner(settings)
     head = partial_head(reading, settings, learner, keys)
     names = Names(reading)
-    on = shelf(head, learner.model, half_lives(settings), names.order(head.tables[POPULARITY].keys))
+    on = _shelf(reading, settings, learner, head, names)
     features = None if asked is None else np.tile(asked, (len(users), 1))
     lists = top_items(head, learner.model, on, keys, n, settings.history.items, features)
     items = reading.tables.read(ITEMS.name).select("item_id", "title").toArrow().to_pylist()
@@ -73,12 +75,20 @@ def recommend_users(
 
 def _places(lists: Lists, number: int, names: Names, titles: dict[str, str], version: int) -> list[dict[str, Any]]:
     ids = names.of(lists.items[number, : lists.length[number]]).to_pylist()
-    reason = BY_MODEL if lists.known[number] else BY_POPULARITY
+    words = list(REASONS)
     return [
         {"rank": place + 1, "item_id": item, "title": titles.get(item), "score": float(lists.scores[number, place]),
-         "reason": reason, "snapshot_version": version}
+         "reason": words[lists.reasons[number, place]], "propensity": float(lists.propensity[number, place]),
+         "snapshot_version": version}
         for place, item in enumerate(ids)
     ]
+
+
+def _shelf(reading: Reading, settings: Settings, learner: Learner, head: Head, names: Names) -> Shelf:
+    """The items of the head with the rules of the settings."""
+    keys, model = head.tables[POPULARITY].keys, learner.model
+    rules = list_rules(reading, settings, model, head, names.of(keys))
+    return shelf(head, model, half_lives(settings), names.order(keys), rules)
 
 
 def recommend_batch(
@@ -86,36 +96,39 @@ def recommend_batch(
 ) -> dict[str, Any]:
     """Write lists of all users, or of those who learned something after version `touched_since`, to `recommendations`.
 
-    The users are taken in blocks, so memory is bounded. Returns what was written.
+    The users are taken in blocks, so memory is bounded; a block is a file. Returns what was written.
     """
     reading = open_reading(spark, settings)
     check_structure(reading.snapshot, settings, reading.tables)
     learner = new_learner(settings)
     head = load_head(reading, settings, learner)
     names, users = Names(reading), Names(reading, USER)
-    on = shelf(head, learner.model, half_lives(settings), names.order(head.tables[POPULARITY].keys))
+    on = _shelf(reading, settings, learner, head, names)
     chosen = np.sort(_users(reading, head, touched_since))
     made_at, run, written = datetime.now(UTC), secrets.token_hex(6), 0
     for start in range(0, len(chosen), USERS_AT_ONCE):
         keys = chosen[start : start + USERS_AT_ONCE]
         lists = top_items(head, learner.model, on, keys, n, settings.history.items)
-        rows = list_rows(lists, users.of(keys), names, reading.version, made_at, run)
+        rows = list_rows(lists, users.of(keys), names, reading.version, made_at, run, start)
         reading.tables.append(RECOMMENDATIONS.name, rows)
         written += rows.num_rows
     return {"users": len(chosen), "rows": written, "snapshot_version": reading.version, "run": run}
 
 
-def list_rows(lists: Lists, users: pa.Array, names: Names, version: int, made_at: datetime, run: str) -> pa.Table:
-    """Rows of the `recommendations` table."""
+def list_rows(
+    lists: Lists, users: pa.Array, names: Names, version: int, made_at: datetime, run: str, first: int
+) -> pa.Table:
+    """Rows of the `recommendations` table; `first` is the number of the first list in its run."""
     owner, place = np.nonzero(np.arange(lists.items.shape[1]) < lists.length[:, None])
     m = len(owner)
     user_ids = pa.array(users).take(pa.array(owner))
-    reasons = pa.array([BY_POPULARITY, BY_MODEL]).take(pa.array(lists.known[owner].astype(np.int8)))
+    reasons = pa.array(list(REASONS)).take(pa.array(lists.reasons[owner, place]))
     columns = {
-        "list_id": pc.binary_join_element_wise(pa.repeat(run, m), pa.array(owner).cast(pa.string()), "-"),
+        "list_id": pc.binary_join_element_wise(pa.repeat(run, m), pa.array(first + owner).cast(pa.string()), "-"),
         "user_id": user_ids, "rank": pa.array(place + 1).cast(pa.int32()),
         "item_id": names.of(lists.items[owner, place]), "score": pa.array(lists.scores[owner, place]).cast(pa.float64()),
-        "reason": reasons, "propensity": pa.array(np.ones(m)), "snapshot_version": pa.array(np.full(m, version)),
+        "reason": reasons, "propensity": pa.array(lists.propensity[owner, place]),
+        "snapshot_version": pa.array(np.full(m, version)),
         "made_at": pa.repeat(pa.scalar(made_at, pa.timestamp("us", tz="UTC")), m),
     }
     return pa.table(columns)

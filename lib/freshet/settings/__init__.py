@@ -12,6 +12,7 @@ from freshet.settings.learning import (
     PopularitySettings,
     WindowSettings,
 )
+from freshet.settings.listing import ListSettings
 from freshet.settings.model import Settings
 from freshet.settings.problems import Problem
 from freshet.settings.reachable import check_source
@@ -21,7 +22,7 @@ from freshet.settings.show import lines
 
 __all__ = [
     "CleanSettings", "ColumnSettings", "CsvSettings", "DemoSettings", "Flag", "GuardSettings", "HistorySettings",
-    "MetricsSettings", "ModelSettings", "OptimizerSettings", "Origins", "PopularitySettings", "Problem", "Settings",
+    "ListSettings", "MetricsSettings", "ModelSettings", "OptimizerSettings", "Origins", "PopularitySettings", "Problem", "Settings",
     "SourceSettings", "SparkSettings", "StoreSettings", "StreamSettings", "WindowSettings", "check_source", "default_text",
     "lines", "load",
 ]

@@ -16,6 +16,7 @@ from freshet.settings.learning import (
     PopularitySettings,
     WindowSettings,
 )
+from freshet.settings.listing import ListSettings
 from freshet.settings.reading import CleanSettings, SourceSettings
 from freshet.settings.running import DemoSettings, SparkSettings, StoreSettings, StreamSettings
 from freshet.settings.secrets import redacted
@@ -33,6 +34,7 @@ class Settings(Section):
     window: WindowSettings = WindowSettings()
     guard: GuardSettings = GuardSettings()
     metrics: MetricsSettings = MetricsSettings()
+    lists: ListSettings = ListSettings()
     stream: StreamSettings = StreamSettings()
     spark: SparkSettings = SparkSettings()
     demo: DemoSettings = DemoSettings()

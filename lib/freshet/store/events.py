@@ -56,6 +56,19 @@ def natural_ids(tables: Tables, history: History, version: int) -> DataFrame:
     return committed(tables, IDS.name, _with_ids(history, version)).select("block", "key", "natural_id")
 
 
+def new_items(tables: Tables, history: History, version: int, since: int) -> pa.Table:
+    """key of the items that nothing was known of before `since` (µs since 1970) on the path of `version`: met since then, by
+    an event of that time or by their attributes alone.
+
+    Reads the commits whose clock has reached `since`: what an earlier one met is older than that.
+    """
+    commits = [commit for commit in history.commits(version) if (commit.event_clock or 0) >= since]
+    met = committed(tables, IDS.name, commits).where(F.col("block") == F.lit("item")).select("key")
+    first = committed(tables, EVENTS.name, commits).groupBy(_keys()["item_key"].alias("key")).agg(F.min("event_at").alias("at"))
+    young = F.col("at").isNull() | (F.col("at") >= F.timestamp_micros(F.lit(int(since))))
+    return tables.collect(EVENTS.name, met.join(first, on="key", how="left").where(young).select("key"), version)
+
+
 def id_checks(tables: Tables, history: History, version: int) -> pa.Table:
     """block, key and check (a second hash of the natural id) of every id met on the path of `version`."""
     if not _with_ids(history, version):
