@@ -49,6 +49,17 @@ def test_every_part_names_its_row_and_who_changed_it(site, user) -> None:
     assert user in text and item in text and "device=" in text and "last changed by version" in text
 
 
+def test_rules_of_lists_are_parts_too(site, user) -> None:
+    item = recommend_user(site.spark, site.settings(), user=user, n=1)[0]["item_id"]
+    boosted = site.settings(f"lists.boost_items={{{item}: 0.25}}")
+    [place] = recommend_user(site.spark, boosted, user=user, n=1)
+    found = explain(site.spark, boosted, user=user, item=item)
+    assert place["item_id"] == item and found["score"] == pytest.approx(place["score"], rel=1e-4) and found["listed"]
+    assert [part["amount"] for part in found["parts"] if part["what"] == "boost"] == [pytest.approx(0.25)]
+    blocked = explain(site.spark, site.settings(f"lists.block_items=[{item}]"), user=user, item=item)
+    assert not blocked["listed"] and "keep this item out" in in_words(blocked)
+
+
 def test_a_stranger_is_told_that_popularity_answered(site) -> None:
     item = site.sql("select item_id from events limit 1")[0]["item_id"]
     found = explain(site.spark, site.settings(), user="nobody", item=item)

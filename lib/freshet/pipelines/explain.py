@@ -19,11 +19,12 @@ from freshet.leader import Choice, choices, leader
 from freshet.learner import Learner
 from freshet.models.contract import Asked, Part
 from freshet.pipelines.assembly import half_lives, new_learner
+from freshet.pipelines.list_rules import list_rules
 from freshet.pipelines.opening import Reading, open_reading
-from freshet.pipelines.recommend import partial_head
+from freshet.pipelines.recommend import Names, partial_head
 from freshet.pipelines.starting import check_structure
 from freshet.schema import POPULARITY
-from freshet.settings import Settings
+from freshet.settings import ListSettings, Settings
 from freshet.store import parameters
 from freshet.store.events import natural_ids
 
@@ -67,10 +68,14 @@ def _of_pair(
     parts = _weighed(head, learner, asked, item, row, choice) if known else []
     by_popularity = (choice.mix.popularity if known else 1.0) * popularity
     parts.append(Part("popularity", POPULARITY, int(row[0]), by_popularity))
+    added = _by_rules(reading, settings, learner, head, int(row[0]))
+    if np.isfinite(added):
+        parts.append(Part("boost", "", -1, added))
     told = _told(reading, head, [part for part in parts if part.amount != 0.0])
     return {
         "user": user, "item": item, "snapshot_version": reading.version, "known_user": known,
-        "score": sum(part.amount for part in parts), "mix": str(choice) if known else "popularity", "parts": told,
+        "listed": bool(np.isfinite(added)), "score": sum(part.amount for part in parts),
+        "mix": str(choice) if known else "popularity", "parts": told,
     }
 
 
@@ -78,6 +83,14 @@ def _weighed(head: Head, learner: Learner, asked: Asked, item: str, row: np.ndar
     dense, sparse = learner.model.parts(asked, natural_key(item), item_rows(head, learner.model, row))
     weights = [(choice.mix.dense, dense), (choice.mix.sparse, sparse)]
     return [replace(part, amount=weight * part.amount) for weight, parts in weights for part in parts]
+
+
+def _by_rules(reading: Reading, settings: Settings, learner: Learner, head: Head, row: int) -> float:
+    """What the rules of lists add to the item in this row of `popularity`; not a number where they never list it."""
+    if settings.lists == ListSettings():
+        return 0.0
+    rules = list_rules(reading, settings, learner.model, head, Names(reading).of(head.tables[POPULARITY].keys))
+    return 0.0 if rules.added is None else float(rules.added[row])
 
 
 def _told(reading: Reading, head: Head, parts: list[Part]) -> list[dict[str, Any]]:
@@ -186,6 +199,8 @@ def in_words(found: Mapping[str, Any]) -> str:
         return "\n".join(lines)
     who = found["user"] if found["known_user"] else f"{found['user']}, of whom the model knows nothing,"
     lines = [f"{who} and {found['item']} at version {version}: {found['score']:.4f} = {found['mix']}"]
+    if not found["listed"]:
+        lines.append("  the rules of lists (settings under `lists`) keep this item out of every list")
     for part in found["parts"]:
         changed = ", ".join(f"{one['version']} ({_events(one['events'])})" for one in part["changed"])
         of = f" {part['of']}" if part["of"] is not None else ""
