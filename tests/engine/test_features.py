@@ -7,14 +7,15 @@ import pyarrow as pa
 import pytest
 
 from freshet.engine.features import feature_keys, feature_texts, given_context, item_attributes, natural_key
-from freshet.errors import UnknownName
+from freshet.errors import SettingsError, UnknownName
+from freshet.settings import FeatureSettings, load
 
 MAPS = pa.map_(pa.string(), pa.string())
 CONTEXT = pa.chunked_array([
     pa.array([[("device", "phone"), ("page", "ü=1")], None, [("page", "home")]], MAPS),
     pa.array([[("device", "desk"), ("page", "home")], [("device", "phone")]], MAPS),
 ])
-NAMES = ("page", "device")
+NAMES = FeatureSettings(context=("page", "device"))
 
 
 def test_keys_are_hashes_of_column_and_value_and_0_where_there_is_none(spark) -> None:
@@ -27,7 +28,7 @@ def test_keys_are_hashes_of_column_and_value_and_0_where_there_is_none(spark) ->
         [by_spark["page=ü=1"], by_spark["device=phone"]], [0, 0], [by_spark["page=home"], 0],
         [by_spark["page=home"], by_spark["device=desk"]], [0, by_spark["device=phone"]],
     ]
-    assert feature_keys(CONTEXT, ()).shape == (5, 0)
+    assert feature_keys(CONTEXT, FeatureSettings()).shape == (5, 0)
     assert feature_keys(pa.chunked_array([pa.nulls(3, MAPS)]), NAMES).tolist() == [[0, 0]] * 3
 
 
@@ -53,7 +54,7 @@ ITEMS = pa.table({
 
 
 def test_values_of_items_are_split_and_counted_once() -> None:
-    keys, texts, text_keys = item_attributes(ITEMS, ["category", "tag"], 4)
+    keys, texts, text_keys = item_attributes(ITEMS, FeatureSettings(items=("category", "tag"), most=4))
     said = dict(zip(text_keys.tolist(), texts.to_pylist(), strict=True)) | {0: ""}
     assert [[said[key] for key in row] for row in keys.tolist()] == [
         ["category=news", "category=sport", "tag=a", "tag=b"], [""] * 4, ["category=news", "", "", ""], ["tag=b", "", "", ""]]
@@ -61,9 +62,30 @@ def test_values_of_items_are_split_and_counted_once() -> None:
 
 
 def test_titles_are_their_words_and_what_is_over_is_left_out() -> None:
-    keys, texts, text_keys = item_attributes(ITEMS, ["title"], 2)
+    keys, texts, text_keys = item_attributes(ITEMS, FeatureSettings(items=("title",), most=2))
     said = dict(zip(text_keys.tolist(), texts.to_pylist(), strict=True)) | {0: ""}
     assert [[said[key] for key in row] for row in keys.tolist()] == [
         ["title=the", "title=big"], ["title=the", "title=game"], ["", ""], ["title=x", ""]]
-    empty, none, _ = item_attributes(ITEMS.slice(0, 0), ["title"], 2)
+    empty, none, _ = item_attributes(ITEMS.slice(0, 0), FeatureSettings(items=("title",), most=2))
     assert empty.shape == (0, 2) and len(none) == 0
+
+
+def test_numbers_lie_in_bins_with_names_and_what_is_no_number_is_its_own() -> None:
+    features = FeatureSettings(context=("price",), bins={"price": (0.0, 10.0, 2.5e6)})
+    prices = ["-0.5", "0", "9.99", "10", "2.5e6", "1e9", "inf", "many", "NaN", None]
+    context = pa.chunked_array([pa.array([[("price", price)] if price else None for price in prices], MAPS)])
+    words = ["below 0", "0 to 10", "0 to 10", "10 to 2.5e+06", "from 2.5e+06", "from 2.5e+06", "from 2.5e+06", "many", "NaN"]
+    keys = feature_keys(context, features)[:, 0].tolist()
+    assert keys == [*(natural_key(f"price={word}") for word in words), 0]
+    texts = feature_texts(context, features, np.arange(9), np.zeros(9, np.int64)).to_pylist()
+    assert texts == [f"price={word}" for word in words]
+    assert given_context({"price": "3"}, features).tolist() == [natural_key("price=0 to 10")]
+
+
+@pytest.mark.parametrize(("sets", "said"), [
+    (["model.features.bins={price: [1, 2]}"], "price"), (["source.context=[a]", "model.features.context=[a]", "model.features.bins={a: [2, 1]}"], "ascending"),
+    (["source.context=[a]", "model.features.context=[a]", "model.features.bins={a: []}"], "ascending"),
+])
+def test_edges_are_ascending_and_of_a_feature(sets, said) -> None:
+    with pytest.raises(SettingsError, match=said):
+        load([], {}, sets)

@@ -18,7 +18,7 @@ from freshet.models.contract import ITEM, USER
 from freshet.pipelines.assembly import dedup_window
 from freshet.pipelines.items import SideInformation
 from freshet.pipelines.maintain import Requests
-from freshet.pipelines.micro_batch import REFUSED_WITH, Prepared, columns_of, prepare, quarantine, reasons_of
+from freshet.pipelines.micro_batch import REFUSED_WITH, Prepared, columns_of, numbers_of, prepare, quarantine, reasons_of
 from freshet.pipelines.starting import Opened
 from freshet.pipelines.stopwatch import Stopwatch
 from freshet.pipelines.totals import totals
@@ -43,7 +43,7 @@ class Attempted:
 
     def lag(self) -> float:
         """Seconds from the arrival of the newest record to now: for people, nothing computes with it."""
-        arrived = columns_of(self.batch.accepted, ())["arrived_at"]
+        arrived = numbers_of(self.batch.accepted)["arrived_at"]
         return max(0.0, time.time() - float(arrived.max()) / 1e6) if len(arrived) else 0.0
 
 
@@ -147,7 +147,7 @@ class BatchCommitter:
         """Commit a batch that is not learned: same digest; what could have been learned is in quarantine too, once,
         where it was `refused` before."""
         opened, head = self._opened, self._opened.head
-        columns = columns_of(attempt.batch.accepted, opened.settings.model.features.context)
+        columns = columns_of(attempt.batch.accepted, opened.settings.model.features)
         admitted = admit(head, columns, dedup_window(opened.settings), attempt.batch.quarantined.num_rows)
         counts = dict(admitted.counts)
         counts[QUARANTINED] += counts[ACCEPTED]

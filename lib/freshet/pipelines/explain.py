@@ -50,7 +50,7 @@ def explain(
         raise FreshetError(f"The model has not met the item {item!r}.", remedy="Ids are matched byte for byte.", item=item)
     if user is None:
         return _of_item(reading, head, learner, settings, item, n)
-    features = given_context(context, settings.model.features.context)[None, :] if context else None
+    features = given_context(context, settings.model.features)[None, :] if context else None
     return _of_pair(reading, head, learner, settings, user, item, features)
 
 

@@ -41,7 +41,7 @@ class SideInformation:
         self._version = version
         table = _items(opened.tables, version)
         keys, checks = (table.column(name).to_numpy() for name in ("key", "check"))
-        attributes, texts, text_keys = item_attributes(table, features.items, features.most)
+        attributes, texts, text_keys = item_attributes(table, features)
         head = opened.head
         kept = np.flatnonzero(~_collides(head, keys, checks))
         changes, digest = describe(head, keys[kept], attributes[kept])

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from freshet.engine.batch import CleanBatch, as_text
-from freshet.engine.features import feature_keys, feature_texts
+from freshet.engine.features import Features, feature_keys, feature_texts
 from freshet.errors import BatchRefused
 from freshet.head import Head
 from freshet.intake import KEYS, Admitted, admit
@@ -41,10 +41,14 @@ class Prepared:
     reasons: dict[str, int]
 
 
-def columns_of(table: pa.Table, features: Sequence[str]) -> dict[str, np.ndarray]:
-    """The numeric columns of cleaned records as numpy, times in microseconds; and the keys of these of their context."""
-    numbers = {name: _numpy(table.column(name)) for name in NUMBERS}
-    return numbers | {"features": feature_keys(table.column("context"), features)}
+def numbers_of(table: pa.Table) -> dict[str, np.ndarray]:
+    """The numeric columns of cleaned records as numpy, times in microseconds."""
+    return {name: _numpy(table.column(name)) for name in NUMBERS}
+
+
+def columns_of(table: pa.Table, features: Features) -> dict[str, np.ndarray]:
+    """`numbers_of`, and the keys of the features of their context."""
+    return numbers_of(table) | {"features": feature_keys(table.column("context"), features)}
 
 
 def _numpy(column: pa.ChunkedArray) -> np.ndarray:
@@ -61,7 +65,7 @@ def prepare(
     Raises BatchRefused (reason `refused share`, `not finite` or `capped`) with what must be told in `counts`.
     """
     with watch("admit"):
-        columns = columns_of(clean.accepted, settings.model.features.context)
+        columns = columns_of(clean.accepted, settings.model.features)
         admitted = admit(head, columns, dedup_window(settings), clean.quarantined.num_rows)
         reasons = reasons_of(clean, admitted)
     _check_share(admitted, settings)
@@ -70,7 +74,7 @@ def prepare(
         parts = {
             EVENTS.name: clean.accepted.filter(admitted.accepted).select(EVENT_COLUMNS),
             QUARANTINE.name: quarantine(clean, admitted),
-            IDS.name: new_ids(clean.accepted, columns, admitted, settings.model.features.context),
+            IDS.name: new_ids(clean.accepted, columns, admitted, settings.model.features),
             PARAMETERS.name: to_arrow(head.blocks, {name: rows for name, (rows, _) in learned.changes.items()}),
         }
     return Prepared(columns, admitted, learned, parts, reasons)
@@ -117,7 +121,7 @@ def _as_quarantine(events: pa.Table, reason: str) -> pa.Table:
 
 
 def new_ids(
-    events: pa.Table, numbers: Mapping[str, np.ndarray], admitted: Admitted, features: Sequence[str]
+    events: pa.Table, numbers: Mapping[str, np.ndarray], admitted: Admitted, features: Features
 ) -> pa.Table:
     """Rows of the ids table for keys seen for the first time."""
     names, tables = ["block", "key", "natural_id"], []

@@ -58,7 +58,7 @@ def recommend_users(
     spark: SparkSession, settings: Settings, users: Sequence[str], *, n: int = 10, context: Mapping[str, str] | None = None
 ) -> dict[str, list[dict[str, Any]]]:
     """As recommend_user, for several users at once, all in the same context where one is given."""
-    asked = given_context(context, settings.model.features.context) if context else None
+    asked = given_context(context, settings.model.features) if context else None
     reading = open_reading(spark, settings)
     check_structure(reading.snapshot, settings, reading.tables)
     keys = np.array([natural_key(user) for user in users], np.int64)

@@ -11,6 +11,7 @@ import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from freshet import __version__
+from freshet.engine.features import Features
 from freshet.errors import CheckFailed, FreshetError
 from freshet.head import Head
 from freshet.intake import events_of
@@ -55,7 +56,7 @@ def replay(
             while taken and taken[0].version < snapshot.version:
                 retake(reading.tables, head, taken.pop(0))
             events += table.num_rows
-            features = runs[run].model.features.context
+            features = runs[run].model.features
             relearn(head, learner, table, features, place, snapshot.event_clock or 0)
             if verify and head.hex_digest != snapshot.digest:
                 raise _differs(snapshot, head.hex_digest)
@@ -93,7 +94,7 @@ def _state_before(reading: Reading, version: int, settings: Settings, learner: L
 
 
 def relearn(
-    head: Head, learner: Learner, table: pa.Table, features: Sequence[str], place: Placement, clock: int
+    head: Head, learner: Learner, table: pa.Table, features: Features, place: Placement, clock: int
 ) -> None:
     """Learn accepted events once more, with these features of their context, and take the result."""
     columns = columns_of(table, features)

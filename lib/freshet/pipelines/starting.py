@@ -30,7 +30,8 @@ STRUCTURE = (
     ("model", "name"), ("model", "factors"), ("model", "shards"), ("model", "seed"), ("model", "loss"),
     ("model", "optimizer", "name"), ("model", "optimizer", "accumulator"), ("model", "neighbours", "links"),
     ("model", "features", "context"), ("model", "features", "items"), ("model", "features", "most"),
-    ("popularity", "also"), ("history", "items"), ("window", "events"),
+    ("model", "features", "bins"), ("popularity", "also"), ("history", "items"),
+    ("window", "events"),
 )
 
 

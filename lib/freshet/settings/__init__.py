@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from freshet.settings.layers import Flag, Origins, default_text, load
 from freshet.settings.learning import (
+    FeatureSettings,
     GuardSettings,
     HistorySettings,
     MetricsSettings,
@@ -21,7 +22,7 @@ from freshet.settings.running import DemoSettings, SparkSettings, StoreSettings,
 from freshet.settings.show import lines
 
 __all__ = [
-    "CleanSettings", "ColumnSettings", "CsvSettings", "DemoSettings", "Flag", "GuardSettings", "HistorySettings",
+    "CleanSettings", "ColumnSettings", "CsvSettings", "DemoSettings", "FeatureSettings", "Flag", "GuardSettings", "HistorySettings",
     "ListSettings", "MetricsSettings", "ModelSettings", "OptimizerSettings", "Origins", "PopularitySettings", "Problem", "Settings",
     "SourceSettings", "SparkSettings", "StoreSettings", "StreamSettings", "WindowSettings", "check_source", "default_text",
     "lines", "load",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from freshet.settings.fields import (
     Count,
@@ -64,12 +67,29 @@ class NeighbourSettings(Section):
     shrink: NotNegative = 20.0
 
 
+def _ascending(edges: tuple[float, ...]) -> tuple[float, ...]:
+    if not edges or any(low >= high for low, high in pairwise(edges)):
+        raise PydanticCustomError("edges", "{wanted}", {"wanted": "numbers in ascending order, such as [0, 10, 100]"})
+    return edges
+
+
+Edges = Annotated[tuple[float, ...], BeforeValidator(as_tuple), AfterValidator(_ascending)]
+
+
 class FeatureSettings(Section):
     """What else is known of an event and of an item that the model may use."""
 
     context: Texts = ()
     items: Texts = ()
     most: Annotated[int, Field(ge=1, le=64)] = 8
+    bins: Mapping[str, Edges] = {}
+
+    @model_validator(mode="after")
+    def _bins(self) -> Self:
+        unknown = sorted(set(self.bins) - {*self.context, *self.items})
+        if unknown:
+            raise related(f"only names of context or items, and not {', '.join(unknown)}", "bins", "context", "items")
+        return self
 
 
 class KalmanSettings(Section):

@@ -31,6 +31,7 @@ _BOUNDS = {
     "duration": "{wanted}",
     "event_field": "{wanted}",
     "related": "{wanted}",
+    "edges": "{wanted}",
 }
 
 
