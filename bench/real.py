@@ -27,6 +27,12 @@ RATING = tuple(f"real.ml100k.rating.{name}" for name in ("rmse", "mae", "shards"
 BLEND_FILMS, BLEND_NEWS, BLEND_CONTEXT, BLEND_MINUTES, BLEND_LISTENERS, BLEND_BUYERS = (
     tuple(f"real.{name}.blend.{metric}" for metric in ("recall", "ndcg"))
     for name in ("ml100k", "globo", "globo.context", "globo.context.1000", "lastfm", "beauty"))
+# Set -> how it is read, events of a micro-batch, events of it that are ranked: for a stranger, who sets nothing.
+STRANGERS: dict[str, tuple[Callable[[Path], Triples], int, int]] = {
+    "ml100k": (lambda data: ratings(data, "movielens-100k"), 1000, 0), "globo": (clicks, 10_000, 512),
+    "lastfm": (lambda data: sequences(data, "LastFM"), 1000, 0), "beauty": (lambda data: sequences(data, "Beauty"), 1000, 256),
+}
+UNTUNED = tuple(f"real.{name}.untuned.{metric}" for name in STRANGERS for metric in ("recall", "ndcg"))
 RANKED = 512  # events of a micro-batch of 10,000 that are ranked; of smaller ones all are
 
 
@@ -43,7 +49,7 @@ def measure(options: Options) -> Result:
         (_ratings, ("real.ml100k.rmse.1", "real.ml100k.rmse.8")), (_small, SMALL), (_unsure, RATING),
         (_films, ("real.ml100k.bpr.recall",)), (_news, ("real.globo.bpr.recall",)), (_shop, ("real.retailrocket.bpr.recall",)),
         (_films_in_turn, BLEND_FILMS), (_news_in_turn, BLEND_NEWS), (_news_in_context, (*BLEND_CONTEXT, *BLEND_MINUTES)),
-        (_listeners, BLEND_LISTENERS), (_buyers, BLEND_BUYERS),
+        (_listeners, BLEND_LISTENERS), (_buyers, BLEND_BUYERS), (_untuned, UNTUNED),
     ):
         try:
             led |= part(options, result) or {}
@@ -184,6 +190,21 @@ def _listeners(options: Options, result: Result) -> None:
 def _buyers(options: Options, result: Result) -> None:
     triples, settings = sequences(options.data or Path(), "Beauty"), example("s3rec-sequences", "metrics.sample=256")
     _ranked("beauty", "Beauty of s3rec-sequences, a tenth of the users at once, micro-batches of 1,000", triples, 1000, settings, result)
+
+
+def _untuned(options: Options, result: Result) -> None:
+    """Every set with no setting at all, its context unused."""
+    rows = [["blend, nothing set", "Recall@10", "NDCG@10", "the same, last 30 %", ""]]
+    for name, (read, size, ranked) in STRANGERS.items():
+        triples = read(options.data or Path())
+        if options.quick:
+            triples = triples[:400_000]
+        parts = run(triples, size, load([], {}, [f"metrics.sample={ranked}"])[0], starts=(0.1, 0.7))
+        found = [sums.value(metric, "served", "blend") for sums in parts.values() for metric in ("recall@10", "ndcg@10")]
+        rows.append([f"{name}, micro-batches of {size:,}", *(f"{value:.4f}" for value in found)])
+        for metric, value in zip(("recall", "ndcg"), found, strict=False):
+            result.figures.append(Figure(f"real.{name}.untuned.{metric}", f"{name}, nothing set: blend {metric}@10", value, digits=4))
+    result.tables.append(Table("Next item with nothing set", rows))
 
 
 def _shop(options: Options, result: Result) -> None:
