@@ -30,6 +30,7 @@ from freshet.report import Metric
 from freshet.schema import HISTORY, MIX
 from freshet.workspace import Workspace
 
+SCORED_AT_ONCE, THREADS = 25_000, 4  # examples, of which so many parts at the same time
 FEWEST_IN_ROUND = 1000  # of a round that is kept small because the model is young
 Run = Callable[[Sequence[ShardTask]], list[ShardResult]]
 Timer = Callable[[str], AbstractContextManager[None]]
@@ -103,7 +104,10 @@ class Learner:
         new_user = head.lookup(HISTORY, events.user_key[examples.event]) < 0
         if not len(head.tables[TOTALS]) or not len(examples):
             return []  # nothing was known yet: there is nobody to serve
-        prediction, loss = self.model.score(space.snapshot_task())
+        parts = [slice(start, start + SCORED_AT_ONCE) for start in range(0, len(examples), SCORED_AT_ONCE)]
+        with ThreadPoolExecutor(THREADS) as pool:  # a score depends on nothing but the snapshot and its own example
+            scored = list(pool.map(lambda part: self.model.score(space.snapshot_task(part)), parts))
+        prediction, loss = (np.concatenate(values) for values in zip(*scored, strict=True))
         metrics = prequential.loss_metrics(self.model, prequential.SERVED, examples, prediction, loss, new_user)
         half_life = self.spec.metrics.half_lives[0]
         return metrics + prequential.popularity_metrics(head, self.model, events, examples, new_user, half_life)

@@ -14,7 +14,7 @@ from freshet.kernels.optimizers import slot_contractions
 from freshet.kernels.rows import RowTable
 from freshet.kernels.seeds import initial_rows
 from freshet.kernels.settling import follows, settle, unsettled
-from freshet.kernels.shards import latest, localize
+from freshet.kernels.shards import kept, latest, localize
 from freshet.models.contract import Block, Examples, Rows, ShardResult, ShardTask
 
 
@@ -29,10 +29,9 @@ class Sheet:
     touched: np.ndarray
     stamp: np.ndarray
 
-    def head_refs(self) -> np.ndarray:
-        """The references as a snapshot sees them: rows it does not have are -1."""
-        known = np.append(self.known, False)  # so that -1 stays unknown
-        return np.where(known[self.refs], self.refs, -1).astype(np.int32)
+    def head_refs(self, part: slice) -> np.ndarray:
+        """The references of some examples as a snapshot sees them: rows it does not have are -1."""
+        return kept(self.refs[part], self.known)
 
 
 class Workspace:
@@ -45,10 +44,10 @@ class Workspace:
             opened = [pool.submit(_open_sheet, head, block, examples, seed) for block in learned]
             self.sheets = {block.name: sheet.result() for block, sheet in zip(learned, opened, strict=True)}
 
-    def snapshot_task(self) -> ShardTask:
-        """All examples against the rows as the head has them, for the served score."""
-        refs = {name: sheet.head_refs() for name, sheet in self.sheets.items()}
-        return self._task(refs, slice(None), {name: sheet.rows.values for name, sheet in self.sheets.items()})
+    def snapshot_task(self, part: slice = slice(None)) -> ShardTask:
+        """Examples, all or some, against the rows as the head has them, for the served score."""
+        refs = {name: sheet.head_refs(part) for name, sheet in self.sheets.items()}
+        return self._task(refs, part, {name: sheet.rows.values for name, sheet in self.sheets.items()})
 
     def task(self, chosen: np.ndarray) -> tuple[ShardTask, dict[str, np.ndarray]]:
         """The task of a shard for the chosen examples and, per block, the workspace row behind each of its rows."""
@@ -65,17 +64,19 @@ class Workspace:
         return ShardTask(rows, {}, refs, self.examples.target[chosen], self.examples.weight[chosen])
 
     def merge(self, results: list[ShardResult], origins: list[dict[str, np.ndarray]]) -> None:
-        """Merge what the shards learned, in shard order, by each block's rule."""
-        for name, sheet in self.sheets.items():
-            row = np.concatenate([origin[name] for origin in origins])
-            touched = np.concatenate([result.touched[name] for result in results])
-            order = np.argsort(row, kind="stable")
-            order = order[touched[order] > 0]
-            if not len(order):
-                continue
+        """Merge what the shards learned, in shard order, by each block's rule; blocks side by side."""
+        with ThreadPoolExecutor(max(len(self.sheets), 1)) as pool:
+            list(pool.map(lambda name: self._merge(name, results, origins), self.sheets))
+
+    def _merge(self, name: str, results: list[ShardResult], origins: list[dict[str, np.ndarray]]) -> None:
+        row = np.concatenate([origin[name] for origin in origins])
+        touched = np.concatenate([result.touched[name] for result in results])
+        order = np.argsort(row, kind="stable")
+        order = order[touched[order] > 0]
+        if len(order):
             news = np.concatenate([result.rows[name] for result in results])[order]
             a = np.concatenate([result.contraction[name] for result in results])[order]
-            _merge_sheet(sheet, row[order], news, a, touched[order].astype(np.int64))
+            _merge_sheet(self.sheets[name], row[order], news, a, touched[order].astype(np.int64))
 
     def note_times(self, event_at: np.ndarray) -> None:
         """Set the last event time of every touched row to the latest of the events behind its touches."""

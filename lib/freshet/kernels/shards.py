@@ -19,6 +19,17 @@ def members(shard: np.ndarray, shards: int) -> list[np.ndarray]:
 
 
 @njit(cache=True, nogil=True)
+def kept(refs: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """int32 of the shape of refs int32[n, m]: each reference, -1 where there bool[r] says that its row is not."""
+    out = np.empty_like(refs)
+    for e in range(refs.shape[0]):
+        for c in range(refs.shape[1]):
+            r = refs[e, c]
+            out[e, c] = r if r >= 0 and there[r] else -1
+    return out
+
+
+@njit(cache=True, nogil=True)
 def localize(refs: np.ndarray, stamp: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Number the rows that refs int32[n, m] name from 0, in the order they first appear.
 
