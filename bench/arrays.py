@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from freshet.head import Head, digests
+from freshet.head import Head
 from freshet.kernels.seeds import mix
 from freshet.learner import Learned, Learner, Timer
 from freshet.models.contract import ITEM, USER, Events, Rows, ShardResult, ShardTask
@@ -85,4 +85,4 @@ def put(head: Head, name: str, key: np.ndarray, rng: np.random.Generator, items:
         filled[:] = 3
         links[:, :3] = keys(rng.integers(0, items, 3 * n), ITEM).reshape(n, 3)
     rows = Rows(key, values, links, filled, np.full(n, 3), np.full(n, at))
-    head.put(name, rows, digests(block, rows))
+    head.put(name, rows)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from freshet.head import Head, digests
-from freshet.kernels.digest import fold
+from freshet.head import Head
 from freshet.models.contract import Rows
 from freshet.schema import ITEM_ATTRIBUTES, POPULARITY
 
 
 def describe(head: Head, items: np.ndarray, attributes: np.ndarray) -> tuple[dict[str, tuple[Rows, np.ndarray]], int]:
-    """(per block the changed rows with their digests, the state's digest with them): items int64[n], each once, have the
-    attributes int64[n, A], 0 for none, from now on; the head stays as it is.
+    """What changes (see Head.changes) when items int64[n], each once, have the attributes int64[n, A], 0 for none, from now on.
 
     An item nobody has met gets a row of `popularity` that counts nothing: it can be ranked from now on.
     """
@@ -22,12 +20,5 @@ def describe(head: Head, items: np.ndarray, attributes: np.ndarray) -> tuple[dic
     links = np.take_along_axis(attributes, order, axis=1)
     at = np.flatnonzero((before.links != links).any(axis=1) | (~known & (filled > 0)))
     new, _ = head.gather(POPULARITY, items[head.lookup(POPULARITY, items) < 0])
-    rows = {
-        ITEM_ATTRIBUTES: Rows(items[at], before.values[at], links[at], filled[at], before.count[at] + 1, before.last_at[at]),
-        POPULARITY: new,
-    }
-    changes = {name: (one, digests(head.blocks[name], one)) for name, one in rows.items() if len(one)}
-    digest = head.digest
-    for name, (one, row_digest) in changes.items():
-        digest ^= fold(row_digest) ^ head.digest_of(name, one.keys)
-    return changes, digest
+    changed = Rows(items[at], before.values[at], links[at], filled[at], before.count[at] + 1, before.last_at[at])
+    return head.changes({ITEM_ATTRIBUTES: changed, POPULARITY: new})

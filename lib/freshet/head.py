@@ -119,9 +119,19 @@ class Head:
         rows = self.lookup(block, keys)
         return fold(self.tables[block].column("digest")[rows[rows >= 0]])
 
-    def put(self, block: str, rows: Rows, row_digest: np.ndarray) -> None:
+    def changes(self, rows: Mapping[str, Rows]) -> tuple[dict[str, tuple[Rows, np.ndarray]], int]:
+        """(per block the rows with their digests, the state's digest with them), as `apply` takes them; blocks without rows are
+        left out, the head stays as it is."""
+        found = {name: (one, digests(self.blocks[name], one)) for name, one in rows.items() if len(one)}
+        digest = self.digest
+        for name, (one, row_digest) in found.items():
+            digest ^= fold(row_digest) ^ self.digest_of(name, one.keys)
+        return found, digest
+
+    def put(self, block: str, rows: Rows, row_digest: np.ndarray | None = None) -> None:
         """Write rows over what stands under their keys; the digest follows."""
         table, spec = self.tables[block], self.blocks[block]
+        row_digest = digests(spec, rows) if row_digest is None else row_digest
         at = table.insert(rows.keys)
         cells = table.column("digest")
         self.digest ^= fold(cells[at]) ^ fold(row_digest)

@@ -22,8 +22,7 @@ import numpy as np
 from freshet import prequential
 from freshet.companions import CompanionSpec, advance
 from freshet.errors import BatchRefused
-from freshet.head import TOTALS, Head, digests
-from freshet.kernels.digest import fold
+from freshet.head import TOTALS, Head
 from freshet.kernels.shards import members, shard_of
 from freshet.models.contract import Events, Examples, Model, Rows, ShardResult, ShardTask
 from freshet.report import Metric
@@ -91,12 +90,9 @@ class Learner:
         with timer("digest"):
             rows = {name: space.changed(name) for name in space.sheets}
             beside = {**counted, **ahead.rows} | ({} if mixes is None else {MIX: mixes})
-            rows = {name: changed for name, changed in {**rows, **beside}.items() if len(changed)}
+            rows |= beside
             _check_finite(rows)
-            changes = {name: (changed, digests(head.blocks[name], changed)) for name, changed in rows.items()}
-            digest = head.digest
-            for name, (changed, row_digest) in changes.items():
-                digest ^= fold(row_digest) ^ head.digest_of(name, changed.keys)
+            changes, digest = head.changes(rows)
         return Learned(changes, digest, tuple(metrics), len(examples))
 
     def _served(self, head: Head, events: Events, space: Workspace) -> list[Metric]:

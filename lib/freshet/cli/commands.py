@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from freshet import __version__
-from freshet.cli.running import Common, run, with_common
+from freshet.cli import asking
+from freshet.cli.running import Common, as_flags, run, show, with_common
 from freshet.program import program
-from freshet.settings import Flag, check_source, default_text, lines
+from freshet.settings import check_source, default_text, lines
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -53,7 +52,7 @@ def demo(common: Common, quick: bool, model: str | None) -> None:
 
         return showcase.demo(spark, settings, quick=quick, listener=ProgressTable())
 
-    run(common, call, flags=_flags(("--model", "model.name", model)), wait=True)
+    run(common, call, flags=as_flags(("--model", "model.name", model)), wait=True)
 
 
 @main.command()
@@ -93,91 +92,8 @@ def train(
             skip_batch=skip_batch, reason=reason, listener=table, announce=table.say,
         )  # fmt: skip
 
-    flags = _flags(("--trigger", "stream.trigger", trigger))
+    flags = as_flags(("--trigger", "stream.trigger", trigger))
     run(common, call, flags=flags, required=["source.path"], check=check_source, wait=True)
-
-
-@main.command()
-@click.option("--user", metavar="ID", help="Print the list of this user.")
-@click.option("-n", "n", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Items in a list.")
-@click.option("--context", "given", multiple=True, metavar="COLUMN=VALUE",
-              help="Ask in this context instead of that of the user's last event (with model.features.context); repeatable.")
-@click.option("--all", "everyone", is_flag=True, help="Write the lists of all users into `recommendations`.")
-@click.option("--touched-since", type=int, metavar="VERSION", help="Write those of users that learned something since.")
-@with_common
-def recommend(
-    common: Common, user: str | None, n: int, given: tuple[str, ...], everyone: bool, touched_since: int | None
-) -> None:
-    """Recommend from the tables; no stream needs to run.
-
-    \b
-      freshet recommend --user 42 -n 10
-      freshet recommend --user 42 --context device=phone
-      freshet recommend --all -n 50 --set lists.category_cap=3
-      freshet recommend --touched-since 120
-    """
-    if sum([user is not None, everyone, touched_since is not None]) != 1:
-        raise click.UsageError("Say for whom: --user ID, --all or --touched-since VERSION.")
-    if given and (user is None or not all("=" in text for text in given)):
-        raise click.UsageError("--context COLUMN=VALUE goes with --user ID.")
-
-    def call(spark: Any, settings: Any) -> Any:
-        from freshet.pipelines import recommend as pipeline
-
-        if user is not None:
-            return pipeline.recommend_user(spark, settings, user=user, n=n, context=dict(text.split("=", 1) for text in given))
-        return pipeline.recommend_batch(spark, settings, n=n, touched_since=touched_since)
-
-    run(common, call, show=_show)
-
-
-@main.command()
-@click.option("--item", metavar="ID", required=True, help="The item in question.")
-@click.option("--user", metavar="ID", help="Why it stands where it stands in this user's list.")
-@click.option("--context", "given", multiple=True, metavar="COLUMN=VALUE", help="As for recommend; repeatable.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
-@with_common
-def explain(common: Common, item: str, user: str | None, given: tuple[str, ...], as_json: bool) -> None:
-    """Say what a score is made of, and which micro-batches made it so.
-
-    Of a user and an item every row that adds to the score, with its amount and its last changes. Of an item alone its
-    neighbours, and what moved it most in the last day.
-
-    \b
-      freshet explain --user 42 --item 1193
-      freshet explain --item 1193 --json
-    """
-    if given and (user is None or not all("=" in text for text in given)):
-        raise click.UsageError("--context COLUMN=VALUE goes with --user ID.")
-
-    def call(spark: Any, settings: Any) -> Any:
-        from freshet.pipelines import explain as pipeline
-
-        found = pipeline.explain(spark, settings, item=item, user=user, context=dict(text.split("=", 1) for text in given))
-        return found if as_json else pipeline.in_words(found)
-
-    run(common, call, show=_show_json if as_json else _show)
-
-
-@main.command()
-@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
-@with_common
-def status(common: Common, as_json: bool) -> None:
-    """Say how the model is, in one word and in numbers.
-
-    Newest version, its age, lag, the last micro-batch, and health with its reason.
-
-    \b
-      freshet status
-      freshet status --json | jq .health
-    """
-
-    def call(spark: Any, settings: Any) -> Any:
-        from freshet.pipelines import status as pipeline
-
-        return pipeline.status(spark, settings)
-
-    run(common, call, show=_show_json if as_json else _show)
 
 
 @main.command()
@@ -200,7 +116,7 @@ def replay(common: Common, verify: bool, from_version: int | None, to_version: i
 
         return pipeline.replay(spark, settings, verify=verify, from_version=from_version, to_version=to_version)
 
-    run(common, call, show=_show)
+    run(common, call, show=show)
 
 
 @main.command()
@@ -226,7 +142,7 @@ def maintain(common: Common, compact: bool, orphans: bool, retention: bool) -> N
             spark, settings, compact=compact or every, orphans=orphans or every, retention=retention or every
         )
 
-    run(common, call, show=_show)
+    run(common, call, show=show)
 
 
 @main.command()
@@ -246,29 +162,11 @@ def reset(common: Common, yes: bool) -> None:
 
         return pipeline.reset(spark, settings, yes=yes)
 
-    run(common, call, show=_show)
+    run(common, call, show=show)
 
 
-@main.command()
-@click.argument("query")
-@click.option("--as-of", type=int, metavar="VERSION", help="Parameters as they were at this version.")
-@with_common
-def sql(common: Common, query: str, as_of: int | None) -> None:
-    """Ask the tables in SQL.
-
-    Every table of the model is a view, and so are its parameters, current or as of a version.
-
-    \b
-      freshet sql "select version, kind, accepted_count from snapshots order by version desc limit 5"
-      freshet sql "select * from parameters where block = 'item' limit 5" --as-of 120
-    """
-
-    def call(spark: Any, settings: Any) -> Any:
-        from freshet.pipelines import query as pipeline
-
-        return pipeline.sql(spark, settings, query=query, as_of=as_of)
-
-    run(common, call, show=_show)
+for _asking in (asking.recommend, asking.explain, asking.status, asking.sql):
+    main.add_command(_asking)
 
 
 @main.group()
@@ -303,17 +201,3 @@ def config_default() -> None:
 if program() != "freshet":  # the examples of --help are there to be pasted
     for _command in (main, *main.commands.values(), *config.commands.values()):
         _command.epilog = f"PATH has no freshet here: type {program()}, or activate its environment first."
-
-
-def _flags(*options: tuple[str, str, str | None]) -> Sequence[Flag]:
-    return [(flag, key, text) for flag, key, text in options if text is not None]
-
-
-def _show(result: Any) -> None:
-    from freshet.terminal import print_result
-
-    print_result(result)
-
-
-def _show_json(result: Any) -> None:
-    click.echo(json.dumps(result, indent=2, default=str))

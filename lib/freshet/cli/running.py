@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import traceback
@@ -81,6 +82,23 @@ def run(
         sys.exit(result)
     if show is not None and result is not None:
         show(result)
+
+
+def as_flags(*options: tuple[str, str, str | None]) -> Sequence[Flag]:
+    """The settings that were given by an option of their own: (option, key, text)."""
+    return [(flag, key, text) for flag, key, text in options if text is not None]
+
+
+def show(result: Any) -> None:
+    """Print what a command found."""
+    from freshet.terminal import print_result
+
+    print_result(result)
+
+
+def show_json(result: Any) -> None:
+    """Print what a command found, for programs."""
+    click.echo(json.dumps(result, indent=2, default=str))
 
 
 def _session(settings: Settings) -> SparkSession:

@@ -48,7 +48,7 @@ def texts_of(name: str, values: pa.Array, features: Features) -> pa.Array:
         return pc.binary_join_element_wise(name, values, "=")
     between = [f"{low:g} to {high:g}" for low, high in pairwise(edges)]
     words = pa.array([f"below {edges[0]:g}", *between, f"from {edges[-1]:g}"])
-    numbers = pd.to_numeric(pd.Series(values.to_pandas(), dtype=object), errors="coerce").to_numpy(np.float64)
+    numbers = pd.to_numeric(values.to_pandas(), errors="coerce").to_numpy(np.float64)
     place = np.searchsorted(np.array(edges), numbers, side="right")
     binned = words.take(pa.array(np.where(np.isnan(numbers), 0, place)))
     return pc.binary_join_element_wise(name, pc.if_else(pa.array(np.isnan(numbers)), values, binned), "=")
@@ -123,5 +123,4 @@ def _values(items: pa.Table, name: str, features: Features) -> tuple[np.ndarray,
 
 
 def _plain(context: pa.ChunkedArray) -> pa.Array:
-    kind = pa.map_(pa.string(), pa.string())
-    return context.combine_chunks().cast(kind) if context.type != kind else context.combine_chunks()
+    return context.combine_chunks().cast(pa.map_(pa.string(), pa.string()))

@@ -166,11 +166,9 @@ def learn(
         whole = 1.0 / w + v_u + v_i
         if most > 0:
             whole += _unsure(attributes, attribute_ref, e, factors, priors.attribute, norm_p)
-        v_p, v_q = 0.0, 0.0
-        if factors > 0:
-            v_p = _variance(users, u, worth + 1, priors.factors)
-            v_q = _variance(items, i, worth + 1, priors.factors)
-            whole += v_p * norm_q + v_q * norm_p
+        v_p = _variance(users, u, worth + 1, priors.factors) if factors > 0 else 0.0
+        v_q = _variance(items, i, worth + 1, priors.factors) if factors > 0 else 0.0
+        whole += v_p * norm_q + v_q * norm_p
         capped += _move(users, u, factors, v_u, v_p, 1.0, error, sigma, whole, lost, rows, r, 1, norm_q, limit, user_a)
         capped += _move(items, i, factors, v_i, v_q, 1.0, error, sigma, whole, 0.0, p_before, 0, 0, norm_p, limit, item_a)
         if most > 0:

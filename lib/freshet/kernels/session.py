@@ -168,6 +168,25 @@ def _move_items(
     return capped
 
 
+@njit(cache=True, nogil=True, forceinline=True)
+def _move_query(
+    rows: np.ndarray, refs: np.ndarray, e: int, w: float, factors: int, step: Step, limit: float, scratch: np.ndarray,
+    norm_g: float, first: float, decay: float, spread_y: float, a: np.ndarray, n: np.ndarray,
+) -> int:
+    """One step of the rows refs[e], which count `first`, then each `decay` times the one before, in q; returns the rows cut."""
+    share, capped = first, 0
+    for d in range(refs.shape[1]):
+        r = refs[e, d]
+        if r >= 0:
+            now = paced(step, n[r])
+            rate, cut = descend(rows, r, 0, factors, factors, np.float32(share), scratch, 1, 0, norm_g, now, limit)
+            a[r] += w * rate * share * share * spread_y
+            n[r] += 1
+            capped += cut
+        share *= decay
+    return capped
+
+
 @njit(cache=True, nogil=True)
 def learn(
     items: np.ndarray, past: np.ndarray, features: np.ndarray, attributes: np.ndarray, item_ref: np.ndarray,
@@ -207,24 +226,9 @@ def learn(
         norm_g = float(dot(scratch, 1, 0, scratch, 1, 0, factors))
         capped += _move_items(items, attributes, item_ref, attribute_ref, e, chances, w, factors, bias_step, step, limit, scratch,
                               norm_q, item_a, attribute_a, item_n, attribute_n)
-        share = scale
-        for d in range(past_ref.shape[1]):
-            r = past_ref[e, d]
-            if r >= 0:
-                now = paced(step, past_n[r])
-                rate, cut = descend(past, r, 0, factors, factors, np.float32(share), scratch, 1, 0, norm_g, now, limit)
-                past_a[r] += w * rate * share * share * spread_y
-                past_n[r] += 1
-                capped += cut
-            share *= decay
-        for f in range(feature_ref.shape[1]):
-            r = feature_ref[e, f]
-            if r >= 0:
-                now = paced(step, feature_n[r])
-                rate, cut = descend(features, r, 0, factors, factors, np.float32(1.0), scratch, 1, 0, norm_g, now, limit)
-                feature_a[r] += w * rate * spread_y
-                feature_n[r] += 1
-                capped += cut
+        capped += _move_query(past, past_ref, e, w, factors, step, limit, scratch, norm_g, scale, decay, spread_y, past_a, past_n)
+        capped += _move_query(features, feature_ref, e, w, factors, step, limit, scratch, norm_g, 1.0, 1.0, spread_y, feature_a,
+                              feature_n)
     return capped
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from freshet.models.contract import Asked, Block, Context, Events, Extras, Gather, Mix, Part, Rows
@@ -37,8 +39,8 @@ class Blend(History):
     def extras(self, asked: Asked) -> Extras:
         return self.counts.extras(asked)
 
-    def extra_parts(self, asked: Asked, item: int) -> list[Part]:
-        return self.counts.extra_parts(asked, item)
+    def parts(self, asked: Asked, item: int, rows: Mapping[str, np.ndarray]) -> tuple[list[Part], list[Part]]:
+        return super().parts(asked, item, rows)[0], self.counts.parts(asked, item, rows)[1]
 
     def known(self, asked: Asked) -> np.ndarray:
         return np.asarray(super().known(asked) | self.counts.known(asked))

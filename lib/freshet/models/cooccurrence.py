@@ -90,8 +90,11 @@ class Cooccurrence(Base):
         n = len(rows[NEIGHBOURS])
         return np.zeros((n, 0), np.float32), np.zeros(n, np.float32)
 
-    def extra_parts(self, asked: Asked, item: int) -> list[Part]:
-        """The logarithm's whole, shared out as the counts inside of it are."""
+    def queries(self, asked: Asked) -> np.ndarray:
+        return np.zeros((len(asked.recent[NEIGHBOURS]), 0), np.float32)
+
+    def parts(self, asked: Asked, item: int, rows: Mapping[str, np.ndarray]) -> tuple[list[Part], list[Part]]:
+        """The whole of the logarithm, shared out as the counts inside of it are."""
         refs = asked.recent[NEIGHBOURS][:1, : self.recent]
         places = np.flatnonzero(refs[0] >= 0)
         alone = np.full((len(places), refs.shape[1]), -1, np.int32)
@@ -102,7 +105,7 @@ class Cooccurrence(Base):
             mine = slice(each.offsets[place], each.offsets[place + 1])
             shares[place] = np.expm1(each.values[mine][each.keys[mine] == item].astype(np.float64)).sum()
         amount = float(whole.values[whole.keys == item].sum())
-        return [
+        return [], [
             Part("follows", NEIGHBOURS, int(refs[0, place]), amount * share / shares.sum())
             for place, share in zip(places, shares, strict=True) if share > 0.0
         ]

@@ -26,7 +26,7 @@ from freshet.models.contract import (
 
 
 class Base:
-    """Defaults of the contract: nothing counted, no further scores, no wish for a user's newest items, no query."""
+    """Defaults of the contract: nothing counted, no further scores, no wish for a user's newest items."""
 
     recent = 0
     labels = False
@@ -41,25 +41,8 @@ class Base:
     def tally(self, gather: Gather, events: Events, positive: np.ndarray, context: Context) -> dict[str, Rows]:
         return {}
 
-    def queries(self, asked: Asked) -> np.ndarray:
-        return np.zeros((max(map(len, (*asked.user.values(), *asked.recent.values())), default=0), self.factors), np.float32)
-
     def extras(self, asked: Asked) -> Extras | None:
         return None
-
-    def parts(self, asked: Asked, item: int, rows: Mapping[str, np.ndarray]) -> tuple[list[Part], list[Part]]:
-        vectors, bias = self.item_matrix(asked.views, rows)
-        product = float(self.queries(asked)[0] @ vectors[0]) if vectors.shape[1] else 0.0
-        own = [Part("bias", ITEM, int(rows[ITEM][0]), float(bias[0]))] if ITEM in rows else []
-        return [*own, *self.asker(asked, product)], self.extra_parts(asked, item)
-
-    def asker(self, asked: Asked, product: float) -> list[Part]:
-        """The parts of the product of query and vector."""
-        return [Part("user", USER, int(asked.user[USER][0]), product)] if USER in asked.user else []
-
-    def extra_parts(self, asked: Asked, item: int) -> list[Part]:
-        """The parts of the extra of one item."""
-        return []
 
     def item_matrix(self, views: Mapping[str, View], rows: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         values = views[ITEM].take(rows[ITEM])
@@ -80,6 +63,13 @@ class RowsOfUsers(Base):
     def queries(self, asked: Asked) -> np.ndarray:
         values = asked.views[USER].take(asked.user[USER])
         return np.ascontiguousarray(values[:, self.user_factors : self.user_factors + self.factors])
+
+    def parts(self, asked: Asked, item: int, rows: Mapping[str, np.ndarray]) -> tuple[list[Part], list[Part]]:
+        vectors, bias = self.item_matrix(asked.views, rows)
+        product = float(self.queries(asked)[0] @ vectors[0])
+        return [
+            Part("bias", ITEM, int(rows[ITEM][0]), float(bias[0])), Part("user", USER, int(asked.user[USER][0]), product),
+        ], []
 
 
 def against(events: Events, context: Context, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from freshet.attributes import describe
 from freshet.engine.features import item_attributes
-from freshet.head import Head, digests
+from freshet.head import Head
 from freshet.intake import note_ids
 from freshet.kernels.digest import as_hex
 from freshet.models.contract import ATTRIBUTE, ITEM
@@ -72,7 +72,7 @@ def retake(tables: Tables, head: Head, snapshot: Snapshot) -> None:
     for name in table.column("block").unique().to_pylist():
         mine = table.filter(pc.equal(table.column("block"), name)).combine_chunks()
         for rows in from_arrow(head.blocks[name], mine):
-            head.put(name, rows, digests(head.blocks[name], rows))
+            head.put(name, rows)
 
 
 def _items(tables: Tables, version: int) -> pa.Table:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 
 from freshet.errors import FreshetError, StateDamaged
-from freshet.head import Head, digests
+from freshet.head import Head
 from freshet.intake import note_ids
 from freshet.learner import Learner
 from freshet.pipelines.assembly import dedup_window, new_head
@@ -70,7 +70,7 @@ def load_head(reading: Reading, settings: Settings, learner: Learner) -> Head:
             continue
         # Slots of the window must come back in order; for the others the order of rows means nothing.
         for rows in from_arrow(head.blocks[name], table.sort_by("key").combine_chunks()):
-            head.put(name, rows, digests(head.blocks[name], rows))
+            head.put(name, rows)
     if head.hex_digest != reading.snapshot.digest:
         raise StateDamaged(
             f"Version {reading.version} does not verify: its rows give digest {head.hex_digest}, its snapshot says "

@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from freshet.engine.features import given_context, natural_key
-from freshet.head import Head, digests
+from freshet.head import Head
 from freshet.kernels.history import archive_keys, ring_of
 from freshet.learner import Learner
 from freshet.lists import Lists, Shelf, shelf, top_items
@@ -173,7 +173,7 @@ def partial_head(reading: Reading, settings: Settings, learner: Learner, users: 
         for name in blocks:
             mine = table.filter(pc.equal(table.column("block"), name))
             for rows in from_arrow(head.blocks[name], mine.combine_chunks()):
-                head.put(name, rows, digests(head.blocks[name], rows))
+                head.put(name, rows)
     head.clock = reading.snapshot.event_clock or 0
     return head
 

@@ -1,0 +1,119 @@
+"""The commands that ask a model and change nothing in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from freshet.cli.running import Common, run, show, show_json, with_common
+
+
+@click.command()
+@click.option("--user", metavar="ID", help="Print the list of this user.")
+@click.option("-n", "n", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Items in a list.")
+@click.option("--context", "given", multiple=True, metavar="COLUMN=VALUE",
+              help="Ask in this context instead of that of the user's last event (with model.features.context); repeatable.")
+@click.option("--all", "everyone", is_flag=True, help="Write the lists of all users into `recommendations`.")
+@click.option("--touched-since", type=int, metavar="VERSION", help="Write those of users that learned something since.")
+@with_common
+def recommend(
+    common: Common, user: str | None, n: int, given: tuple[str, ...], everyone: bool, touched_since: int | None
+) -> None:
+    """Recommend from the tables; no stream needs to run.
+
+    \b
+      freshet recommend --user 42 -n 10
+      freshet recommend --user 42 --context device=phone
+      freshet recommend --all -n 50 --set lists.category_cap=3
+      freshet recommend --touched-since 120
+    """
+    if sum([user is not None, everyone, touched_since is not None]) != 1:
+        raise click.UsageError("Say for whom: --user ID, --all or --touched-since VERSION.")
+    context = _context(given, user)
+
+    def call(spark: Any, settings: Any) -> Any:
+        from freshet.pipelines import recommend as pipeline
+
+        if user is not None:
+            return pipeline.recommend_user(spark, settings, user=user, n=n, context=context)
+        return pipeline.recommend_batch(spark, settings, n=n, touched_since=touched_since)
+
+    run(common, call, show=show)
+
+
+@click.command()
+@click.option("--item", metavar="ID", required=True, help="The item in question.")
+@click.option("--user", metavar="ID", help="Why it stands where it stands in this user's list.")
+@click.option("--context", "given", multiple=True, metavar="COLUMN=VALUE", help="As for recommend; repeatable.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+@with_common
+def explain(common: Common, item: str, user: str | None, given: tuple[str, ...], as_json: bool) -> None:
+    """Say what a score is made of, and which micro-batches made it so.
+
+    Of a user and an item every row that adds to the score, with its amount and its last changes. Of an item alone its
+    neighbours, and what moved it most in the last day.
+
+    \b
+      freshet explain --user 42 --item 1193
+      freshet explain --item 1193 --json
+    """
+    context = _context(given, user)
+
+    def call(spark: Any, settings: Any) -> Any:
+        from freshet.pipelines import explain as pipeline
+
+        found = pipeline.explain(spark, settings, item=item, user=user, context=context)
+        return found if as_json else pipeline.in_words(found)
+
+    run(common, call, show=show_json if as_json else show)
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+@with_common
+def status(common: Common, as_json: bool) -> None:
+    """Say how the model is, in one word and in numbers.
+
+    Newest version, its age, lag, the last micro-batch, and health with its reason.
+
+    \b
+      freshet status
+      freshet status --json | jq .health
+    """
+
+    def call(spark: Any, settings: Any) -> Any:
+        from freshet.pipelines import status as pipeline
+
+        return pipeline.status(spark, settings)
+
+    run(common, call, show=show_json if as_json else show)
+
+
+@click.command()
+@click.argument("query")
+@click.option("--as-of", type=int, metavar="VERSION", help="Parameters as they were at this version.")
+@with_common
+def sql(common: Common, query: str, as_of: int | None) -> None:
+    """Ask the tables in SQL.
+
+    Every table of the model is a view, and so are its parameters, current or as of a version.
+
+    \b
+      freshet sql "select version, kind, accepted_count from snapshots order by version desc limit 5"
+      freshet sql "select * from parameters where block = 'item' limit 5" --as-of 120
+    """
+
+    def call(spark: Any, settings: Any) -> Any:
+        from freshet.pipelines import query as pipeline
+
+        return pipeline.sql(spark, settings, query=query, as_of=as_of)
+
+    run(common, call, show=show)
+
+
+def _context(given: Sequence[str], user: str | None) -> dict[str, str]:
+    if given and (user is None or not all("=" in text for text in given)):
+        raise click.UsageError("--context COLUMN=VALUE goes with --user ID.")
+    return dict(text.split("=", 1) for text in given)
