@@ -35,7 +35,7 @@ from freshet.pipelines.totals import totals
 from freshet.store.snapshots import History
 from freshet.store.tables import Tables
 
-POLL = 0.02
+POLL, LOOK = 0.02, 1.0  # seconds between two looks at the micro-batches, at the memory
 PATIENCE = 3600.0
 AT_START = 0.1  # share of the kills that come while the process starts
 START_SECONDS = 15.0
@@ -90,9 +90,10 @@ def live(folder: Path, name: str, after: int | None, wait: float, kill: bool = F
     model = folder / name
     before, begun = committed(model), time.monotonic()
     process = subprocess.Popen(command(folder, model), stdout=subprocess.DEVNULL, stderr=(folder / f"{name}.err").open("wb"), start_new_session=True)
-    resident, due = 0, begun + wait if kill and after is None else None
+    resident, due, looked = 0, begun + wait if kill and after is None else None, 0.0
     while process.poll() is None:
-        resident = max(resident, memory(process.pid))
+        if time.monotonic() - looked > LOOK:
+            resident, looked = max(resident, memory(process.pid)), time.monotonic()
         if kill and due is None and committed(model) - before >= (after or 0):
             due = time.monotonic() + wait
         if due is not None and time.monotonic() >= due:
@@ -123,10 +124,10 @@ def committed(model: Path) -> int:
 def memory(pid: int) -> int:
     """Resident bytes of a process and its children (Linux; 0 elsewhere)."""
     total = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    for name in filter(str.isdigit, os.listdir("/proc") if os.path.isdir("/proc") else []):
         try:
-            words = stat.read_text().rpartition(")")[2].split()
-        except OSError:
+            words = Path("/proc", name, "stat").read_text().rpartition(")")[2].split()
+        except OSError:  # it ended meanwhile
             continue
         if int(words[2]) == pid:  # its process group: the learner was started as a leader of one
             total += int(words[21]) * os.sysconf("SC_PAGE_SIZE")
