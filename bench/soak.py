@@ -124,12 +124,13 @@ def committed(model: Path) -> int:
 def memory(pid: int) -> int:
     """Resident bytes of a process and its children (Linux; 0 elsewhere)."""
     total = 0
-    for name in filter(str.isdigit, os.listdir("/proc") if os.path.isdir("/proc") else []):
+    proc = Path("/proc")
+    for folder in proc.iterdir() if proc.is_dir() else []:
         try:
-            words = Path("/proc", name, "stat").read_text().rpartition(")")[2].split()
+            words = (folder / "stat").read_text().rpartition(")")[2].split()
         except OSError:  # it ended meanwhile
             continue
-        if int(words[2]) == pid:  # its process group: the learner was started as a leader of one
+        if folder.name.isdigit() and int(words[2]) == pid:  # its process group: the learner was started as a leader of one
             total += int(words[21]) * os.sysconf("SC_PAGE_SIZE")
     return total
 
