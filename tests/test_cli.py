@@ -36,7 +36,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     def fake(module: str, name: str) -> None:
         def call(spark: object, settings: Any, **options: Any) -> Any:
-            for watcher in ("listener", "announce"):
+            for watcher in ("listener", "announce", "say"):
                 options.pop(watcher, None)
             noted.update(name=f"{module}.{name}", settings=settings, options=options)
             if noted["raise"]:
@@ -61,6 +61,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 PIPELINES = (
     ("showcase", "demo"), ("online", "train"), ("recommend", "recommend_user"), ("recommend", "recommend_batch"),
     ("explain", "explain"), ("status", "status"), ("replay", "replay"), ("maintain", "maintain"), ("reset", "reset"), ("query", "sql"),
+    ("status", "decided"), ("publishing", "publish_version"), ("rolling", "rollback"),
 )  # fmt: skip
 
 
@@ -91,6 +92,10 @@ SOURCE = ("--set", f"source.path={ROOT / 'tests'}")
         (["maintain"], "maintain.maintain", {"compact": True, "orphans": True, "retention": True}),
         (["maintain", "--orphans"], "maintain.maintain", {"compact": False, "orphans": True, "retention": False}),
         (["reset"], "reset.reset", {"yes": False}),
+        (["decisions", "-n", "3"], "status.decided", {"n": 3, "evidence": False}),
+        (["publish", "--version", "7"], "publishing.publish_version", {"version": 7, "reason": None, "force": False}),
+        (["rollback", "--to", "7", "--reason", "farm", "--events", "relearn", "--where", "user_id != 'x'"], "rolling.rollback",
+         {"to": 7, "reason": "farm", "events": "relearn", "where": "user_id != 'x'"}),
         (["sql", "select 1", "--as-of", "4"], "query.sql", {"query": "select 1", "as_of": 4}),
     ],
 )  # fmt: skip
@@ -105,7 +110,8 @@ def test_command_is_one_library_call(
 
 def test_every_command_is_tried_above_and_has_an_example() -> None:
     assert set(main.commands) == {
-        "demo", "train", "recommend", "explain", "status", "replay", "maintain", "reset", "sql", "config",
+        "demo", "train", "recommend", "explain", "status", "replay", "maintain", "reset", "sql", "config", "decisions",
+        "publish", "rollback",
     }  # fmt: skip
     for name in set(main.commands) - {"config"}:
         text = invoke(name, "--help").output

@@ -36,10 +36,10 @@ LAYERS = {
     "settings": layer("settings", "facts settings", "pydantic pydantic_core yaml"),
     "kernels": layer("kernels", "facts kernels", "numpy numba llvmlite", IMPURE),
     "learning": layer(
-        "models learner policy head workspace companions attributes prequential asking leader intake lists shipping",
-        "facts settings kernels learning", "numpy xxhash", IMPURE,
+        "models learner policy head workspace companions attributes prequential paired asking leader intake lists shipping",
+        "facts settings kernels learning", "numpy scipy xxhash", IMPURE,
     ),
-    "engine": layer("engine", "facts settings learning engine", "numpy pandas pyarrow pyspark py4j xxhash"),
+    "engine": layer("engine", "facts settings learning engine", "numpy pandas pyarrow pyspark py4j sqlglot xxhash"),
     "store": layer("store", "facts settings store", "numpy pyarrow pyspark py4j delta xxhash"),
     "demo": layer("demo", "facts settings demo", "numpy pyarrow"),
     "pipelines": layer(

@@ -23,6 +23,7 @@ from freshet import prequential
 from freshet.companions import CompanionSpec, advance
 from freshet.errors import BatchRefused
 from freshet.head import TOTALS, Head
+from freshet.kernels.ranking import ndcg_at
 from freshet.kernels.shards import members, shard_of
 from freshet.models.contract import Events, Examples, Model, Rows, ShardResult, ShardTask
 from freshet.report import Metric
@@ -100,13 +101,42 @@ class Learner:
         new_user = head.lookup(HISTORY, events.user_key[examples.event]) < 0
         if not len(head.tables[TOTALS]) or not len(examples):
             return []  # nothing was known yet: there is nobody to serve
-        parts = [slice(start, start + SCORED_AT_ONCE) for start in range(0, len(examples), SCORED_AT_ONCE)]
-        with ThreadPoolExecutor(THREADS) as pool:  # a score depends on nothing but the snapshot and its own example
-            scored = list(pool.map(lambda part: self.model.score(space.snapshot_task(part)), parts))
-        prediction, loss = (np.concatenate(values) for values in zip(*scored, strict=True))
+        prediction, loss = self._scored(space)
         metrics = prequential.loss_metrics(self.model, prequential.SERVED, examples, prediction, loss, new_user)
         half_life = self.spec.metrics.half_lives[0]
         return metrics + prequential.popularity_metrics(head, self.model, events, examples, new_user, half_life)
+
+    def _scored(self, space: Workspace) -> tuple[np.ndarray, np.ndarray]:
+        """Prediction and loss float64[n] of the examples by the snapshot."""
+        n = len(space.examples)
+        parts = [slice(start, start + SCORED_AT_ONCE) for start in range(0, n, SCORED_AT_ONCE)]
+        with ThreadPoolExecutor(THREADS) as pool:  # a score depends on nothing but the snapshot and its own example
+            scored = list(pool.map(lambda part: self.model.score(space.snapshot_task(part)), parts))
+        return tuple(np.concatenate(values) for values in zip(*scored, strict=True))  # type: ignore[return-value]
+
+    def judged(self, head: Head, events: Events) -> tuple[np.ndarray, np.ndarray]:
+        """(numbers of events, value of each): NDCG@K where the model ranks, absolute error of a value, loss of a label, with the
+        rows of the head as they are. A head that knows no item yet ranks nothing right."""
+        model = self.model
+        positive = model.positive(events)
+        context = advance(head, events, positive, self.spec.companions).context
+        if model.loss_metric != "rmse" and not model.labels:
+            spec = replace(self.spec.metrics, sample=0)
+            ranked = prequential.ranked_events(head, model, events, positive, context, spec)
+            if ranked is None:
+                return np.flatnonzero(positive), np.zeros(int(positive.sum()))
+            return ranked.events, np.asarray(ndcg_at(ranked.rank, spec.k), np.float64)
+        space = Workspace(head, model.blocks(), model.examples(events, context), self.spec.seed)
+        if not len(space.examples):
+            return np.empty(0, np.int64), np.empty(0)
+        prediction, loss = self._scored(space)
+        return space.examples.event, loss if model.labels else np.abs(prediction - space.examples.target)
+
+    @property
+    def judged_by(self) -> str:
+        """Name of the metric of `judged`."""
+        model = self.model
+        return "mae" if model.loss_metric == "rmse" else model.loss_metric if model.labels else f"ndcg@{self.spec.metrics.k}"
 
     def _rounds(
         self, head: Head, events: Events, positive: np.ndarray, space: Workspace, run: Run, timer: Timer

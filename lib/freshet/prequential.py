@@ -122,48 +122,82 @@ def popularity_values(head: Head, events: Events) -> np.ndarray:
     return np.asarray((total + SHRINKAGE * mean) / (count + SHRINKAGE))
 
 
-def ranking_metrics(
-    head: Head, model: Model, events: Events, positive: np.ndarray, context: Context, spec: MetricSpec
-) -> tuple[list[Metric], Rows | None]:
-    """Recall@K, NDCG@K and MRR of the sampled positive events, the true item ranked against the known items; and what
-    they say of the model's mixes: the rows of block `mix` afterwards, None for a model with one.
+@dataclass(frozen=True)
+class Ranked:
+    """The events that were ranked, their ranks int32[m, choices] by the model under each choice and int32[m] by popularity
+    (0: an item the snapshot does not know), which choice leads, whether items were sampled and the item is unknown."""
 
-    Items the user already has are left out; events of an item the user already has are not ranked. A user or an item
-    unknown to the snapshot is part of the metric (an unknown item is a miss); their shares are metrics too. With more
-    than `max_items` items, a seeded sample of them, and the metrics' names end in `~sampled`.
+    events: np.ndarray
+    by_choice: np.ndarray
+    popular: np.ndarray
+    among: tuple[Choice, ...]
+    best: int
+    sampled: bool
+    unknown_item: np.ndarray
+
+    @property
+    def rank(self) -> np.ndarray:
+        """int32[m]: by the choice that leads."""
+        return np.ascontiguousarray(self.by_choice[:, self.best])
+
+
+def ranked_events(
+    head: Head, model: Model, events: Events, positive: np.ndarray, context: Context, spec: MetricSpec
+) -> Ranked | None:
+    """The sampled positive events, each one's item ranked against the known items; None where there is nothing to rank.
+
+    Items the user already has are left out; events of an item the user already has are not ranked. With more than
+    `max_items` items it is ranked against a seeded sample of them.
     """
     items = head.tables[POPULARITY].keys
     sampled = sample_events(events, positive, spec)
     if not len(items) or not len(sampled):
-        return [], None
+        return None
     number, row, repeat = seen_rows(head, events, sampled, spec.history_items)
     target = head.lookup(POPULARITY, events.item_key[sampled])
     candidates = _candidates(items, target, spec)
     kept = np.flatnonzero(~repeat)
     if not len(kept):
-        return [], None
+        return None
     ranked = sampled[kept]
-    new_user = head.lookup(HISTORY, events.user_key[ranked]) < 0
     among = choices(model.mixes, spec.half_lives)
     best = leader(head, among)
     asked = ask(head, model, events.user_key[ranked], context.recent[ranked], context.length[ranked], events.features[ranked])
     by_choice, popular = _ranks(head, model, asked, candidates, target[kept], _exclusions(number, row, kept), among, spec)
-    suffix = "~sampled" if len(candidates) < len(items) else ""
+    return Ranked(ranked, by_choice, popular, among, best, len(candidates) < len(items), target[kept] < 0)
+
+
+def ranking_metrics(
+    head: Head, model: Model, events: Events, positive: np.ndarray, context: Context, spec: MetricSpec
+) -> tuple[list[Metric], Rows | None]:
+    """Recall@K, NDCG@K and MRR of ranked_events; and what they say of the model's mixes: the rows of block `mix` afterwards,
+    None for a model with one.
+
+    A user or an item unknown to the snapshot is part of the metric (an unknown item is a miss); their shares are metrics
+    too. Where items were sampled the metrics' names end in `~sampled`.
+    """
+    ranked = ranked_events(head, model, events, positive, context, spec)
+    if ranked is None:
+        return [], None
+    new_user = head.lookup(HISTORY, events.user_key[ranked.events]) < 0
+    among, best = ranked.among, ranked.best
+    suffix = "~sampled" if ranked.sampled else ""
     found = []
-    for learner, rank in ((model.name, np.ascontiguousarray(by_choice[:, best])), ("popularity", popular)):
+    for learner, rank in ((model.name, ranked.rank), ("popularity", ranked.popular)):
         for name, values in (
             (f"recall@{spec.k}", recall_at(rank, spec.k)),
             (f"ndcg@{spec.k}", ndcg_at(rank, spec.k)),
             ("mrr", reciprocal(rank)),
         ):
             found += by_slice(name + suffix, SERVED, learner, np.asarray(values, np.float64), new_user)
-    shares = {"unknown_user": new_user, "unknown_item": target[kept] < 0}
+    shares = {"unknown_user": new_user, "unknown_item": ranked.unknown_item}
     found += [Metric(name, SERVED, model.name, "all", float(share.sum()), len(share)) for name, share in shares.items()]
     if len(among) == 1:
         return found, None
-    gained = ndcg_at(by_choice, spec.k).sum(axis=0)
-    found.append(Metric(f"ndcg@{spec.k}{suffix}", SERVED, f"leader: {among[best]}", "all", float(gained[best]), len(kept)))
-    return found, follow(head, among, gained, len(kept), int(events.event_at[ranked].max()))
+    gained = ndcg_at(ranked.by_choice, spec.k).sum(axis=0)
+    count = len(ranked.events)
+    found.append(Metric(f"ndcg@{spec.k}{suffix}", SERVED, f"leader: {among[best]}", "all", float(gained[best]), count))
+    return found, follow(head, among, gained, count, int(events.event_at[ranked.events].max()))
 
 
 def sample_events(events: Events, positive: np.ndarray, spec: MetricSpec) -> np.ndarray:

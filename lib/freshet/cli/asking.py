@@ -92,6 +92,29 @@ def status(common: Common, as_json: bool) -> None:
 
 
 @click.command()
+@click.option("-n", "n", type=click.IntRange(1, 100_000), default=20, show_default=True, help="So many of the newest.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs, with the numbers each rests on.")
+@with_common
+def decisions(common: Common, n: int, as_json: bool) -> None:
+    """Tell what was decided, by whom and why; the newest last.
+
+    What was published, held or refused by the gate, rolled back, skipped, maintained. Decisions of versions that were left
+    behind by a rollback are among them.
+
+    \b
+      freshet decisions
+      freshet decisions -n 1 --json
+    """
+
+    def call(spark: Any, settings: Any) -> Any:
+        from freshet.pipelines import status as pipeline
+
+        return pipeline.decided(spark, settings, n=n, evidence=as_json)
+
+    run(common, call, show=show_json if as_json else show)
+
+
+@click.command()
 @click.argument("query")
 @click.option("--as-of", type=int, metavar="VERSION", help="Parameters as they were at this version.")
 @with_common

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from freshet import __version__
-from freshet.cli import asking
+from freshet.cli import asking, keeping
 from freshet.cli.running import Common, as_flags, run, show, with_common
 from freshet.program import program
 from freshet.settings import check_source, default_text, lines
@@ -119,54 +119,11 @@ def replay(common: Common, verify: bool, from_version: int | None, to_version: i
     run(common, call, show=show)
 
 
-@main.command()
-@click.option("--compact", is_flag=True, help="Write a base: the whole state at the newest version, verified.")
-@click.option("--orphans", is_flag=True, help="Remove rows of attempts that never became a version.")
-@click.option("--retention", is_flag=True, help="Remove log rows below a base, older than store.log_retention.")
-@with_common
-def maintain(common: Common, compact: bool, orphans: bool, retention: bool) -> None:
-    """Keep the tables small.
-
-    Without an option all three are done. A learner may be running.
-
-    \b
-      freshet maintain
-      freshet maintain --compact --set store.root=models/shop
-    """
-    every = not (compact or orphans or retention)
-
-    def call(spark: Any, settings: Any) -> Any:
-        from freshet.pipelines import maintain as pipeline
-
-        return pipeline.maintain(
-            spark, settings, compact=compact or every, orphans=orphans or every, retention=retention or every
-        )
-
-    run(common, call, show=show)
-
-
-@main.command()
-@click.option("--yes", is_flag=True, help="Really do it.")
-@with_common
-def reset(common: Common, yes: bool) -> None:
-    """Remove a model with its tables and checkpoint.
-
-    Without --yes it only says what would go.
-
-    \b
-      freshet reset --set store.root=models/shop --yes
-    """
-
-    def call(spark: Any, settings: Any) -> Any:
-        from freshet.pipelines import reset as pipeline
-
-        return pipeline.reset(spark, settings, yes=yes)
-
-    run(common, call, show=show)
-
-
-for _asking in (asking.recommend, asking.explain, asking.status, asking.sql):
-    main.add_command(_asking)
+for _command in (
+    asking.recommend, asking.explain, asking.status, asking.decisions, asking.sql,
+    keeping.publish, keeping.rollback, keeping.maintain, keeping.reset,
+):
+    main.add_command(_command)
 
 
 @main.group()

@@ -89,7 +89,7 @@ def complete(table: pa.Table, planned: Planned, window: dict[str, int], delta_ta
     if table.num_rows and table.column("event_id").null_count and not table.column("content_hash").null_count:
         table = _with_ids(table, columns, position)
     accepted = pc.is_null(table.column("reason"))
-    return CleanBatch(_canonical(table.filter(accepted)), _refused(table.filter(pc.invert(accepted))), table.num_rows)
+    return CleanBatch(canonical(table.filter(accepted)), _refused(table.filter(pc.invert(accepted))), table.num_rows)
 
 
 def _numbers(table: pa.Table) -> dict[str, np.ndarray]:
@@ -158,7 +158,8 @@ def _with_ids(table: pa.Table, columns: dict[str, np.ndarray], position: np.ndar
     return _replaced(table, filled)
 
 
-def _canonical(table: pa.Table) -> pa.Table:
+def canonical(table: pa.Table) -> pa.Table:
+    """Events in the order (event_at, event_hash, revision), with ACCEPTED_COLUMNS."""
     table = table.combine_chunks()
     names = ("event_at", "event_hash", "revision")
     first = [np.asarray(table.column(name).cast(pa.int64()).to_numpy()) for name in names]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -16,20 +17,22 @@ from freshet.intake import admit, remember
 from freshet.kernels.digest import as_hex
 from freshet.models.contract import ITEM, USER
 from freshet.pipelines.assembly import dedup_window
+from freshet.pipelines.gating import NO_LOOK, Gate
 from freshet.pipelines.items import SideInformation
-from freshet.pipelines.maintain import Requests
 from freshet.pipelines.micro_batch import REFUSED_WITH, Prepared, columns_of, numbers_of, prepare, quarantine, reasons_of
+from freshet.pipelines.requesting import LOOK_EVERY
+from freshet.pipelines.requests import Requests
+from freshet.pipelines.rolling import roll_back
 from freshet.pipelines.starting import Opened
 from freshet.pipelines.stopwatch import Stopwatch
 from freshet.pipelines.totals import totals
 from freshet.report import BatchReport, Listener, Metric
 from freshet.schema import ACCEPTED, DECISIONS, DUPLICATE, LATE, QUARANTINE, QUARANTINED
-from freshet.store.decisions import decision_row
+from freshet.store.decisions import GATE, decision_row
 from freshet.store.snapshots import LEARN, REFUSED, SKIP, Snapshot
 
 NOTHING = CleanBatch(pa.table({}), pa.table({}), 0)
 _COUNTS = ("read", ACCEPTED, QUARANTINED, DUPLICATE, LATE)
-LOOK_EVERY = 10.0  # seconds between two looks at `requests`, a listing of one folder each
 
 
 @dataclass(frozen=True)
@@ -50,16 +53,25 @@ class Attempted:
 class BatchCommitter:
     """Processes micro-batches of one checkpoint on one opened model."""
 
-    def __init__(self, opened: Opened, listener: Listener | None) -> None:
+    def __init__(self, opened: Opened, listener: Listener | None, say: Callable[[str], None] = lambda _: None) -> None:
         self._opened = opened
         self._listener = listener
         self._skipped: dict[int, str] = {}
         self._checkpoint_id: str | None = None
-        self._side = SideInformation(opened)
-        self._side.take()  # before the first event: an item can be recommended from what is said of it
-        self._requests = Requests(opened.tables, opened.writer, opened.settings, LOOK_EVERY)
+        self._moved()
+        self._requests = Requests(opened, LOOK_EVERY, self._moved, say)
         self.so_far = totals(opened.history.live())
         self.in_this_run = dict.fromkeys(_COUNTS, 0)
+
+    def _moved(self) -> None:
+        """The head is another one than before, or new."""
+        self._side = SideInformation(self._opened)
+        self._side.take()  # before the first event: an item can be recommended from what is said of it
+        self._gate = Gate(self._opened) if self._opened.settings.gate.publish != "head" else None
+
+    def serve(self) -> None:
+        """Do what other processes have asked for, between two micro-batches."""
+        self._requests.serve()
 
     def skip(self, batch_id: int, reason: str) -> None:
         """Pass by a batch that cannot be learned: it is committed as kind `skip`, with the reason and a decision row."""
@@ -86,7 +98,7 @@ class BatchCommitter:
             self._refused(attempt, refusal, done)
         else:
             self._commit(attempt, prepared, done)
-        self._requests.serve()
+        self.serve()
         self._side.take()
         failpoint("before_spark_commit", batch_id)
 
@@ -126,13 +138,20 @@ class BatchCommitter:
         opened, head, learned = self._opened, self._opened.head, prepared.learned
         rows = head.rows_after({name: rows for name, (rows, _) in learned.changes.items()})
         fields = self._fields(attempt, prepared.admitted.counts, prepared.reasons, prepared.admitted.clock)
-        metrics = [vars(metric) for metric in learned.metrics]
-        fields |= {"kind": LEARN, "digest": as_hex(learned.digest), "row_counts": rows, "metrics": metrics}
-        snapshot = opened.writer.commit(opened.writer.begin(), prepared.parts, fields)
+        fields |= {"kind": LEARN, "digest": as_hex(learned.digest), "row_counts": rows}
+        with attempt.watch("gate"):
+            look = self._gate.look(prepared.admitted.events) if self._gate else NO_LOOK
+        fields |= look.fields | {"metrics": [vars(metric) for metric in (*learned.metrics, *look.metrics)]}
+        snapshot = opened.writer.commit(opened.writer.begin(), {**prepared.parts, **look.parts}, fields)
         with attempt.watch("apply"):
+            if self._gate is not None:
+                self._gate.committed(look, learned.changes)
             head.apply(learned.changes, learned.digest)
             remember(head, prepared.columns, prepared.admitted, dedup_window(opened.settings))
-        self._report(attempt, snapshot, done, learned.metrics)
+        self._report(attempt, snapshot, done, learned.metrics, note=look.note)
+        if self._gate is not None and look.rolls_back and opened.settings.gate.on_worse == "rollback":
+            roll_back(opened, to=self._gate.version, actor=GATE, reason=look.note)
+            self._moved()
 
     def _refused(self, attempt: Attempted, refusal: BatchRefused, done: Snapshot | None) -> None:
         """Commit the refusal once; then stop the stream, or go on where the settings say so."""

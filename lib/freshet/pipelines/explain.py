@@ -20,7 +20,7 @@ from freshet.learner import Learner
 from freshet.models.contract import Asked, Part
 from freshet.pipelines.assembly import half_lives, new_learner
 from freshet.pipelines.list_rules import list_rules
-from freshet.pipelines.opening import Reading, open_reading
+from freshet.pipelines.opening import Reading, open_published
 from freshet.pipelines.recommend import Names, partial_head
 from freshet.pipelines.starting import check_structure
 from freshet.schema import POPULARITY
@@ -42,7 +42,7 @@ def explain(
     Of an item alone: its n neighbours, which are what somebody who just had it would be given, and the micro-batches that
     moved its rows most within the last day of the event clock. Raises FreshetError for an item the model has not met.
     """
-    reading = open_reading(spark, settings)
+    reading = open_published(spark, settings)
     check_structure(reading.snapshot, settings, reading.tables)
     learner = new_learner(settings)
     head = partial_head(reading, settings, learner, np.array([natural_key(user)] if user is not None else [], np.int64))

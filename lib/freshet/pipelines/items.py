@@ -15,8 +15,8 @@ from freshet.kernels.digest import as_hex
 from freshet.models.contract import ATTRIBUTE, ITEM
 from freshet.pipelines.rows import from_arrow, to_arrow
 from freshet.pipelines.starting import Opened
-from freshet.schema import IDS, ITEMS, PARAMETERS
-from freshet.store.events import id_key
+from freshet.schema import IDS, ITEM_ATTRIBUTES, ITEMS, PARAMETERS
+from freshet.store.events import id_key, natural_ids
 from freshet.store.parameters import committed
 from freshet.store.snapshots import ITEMS as TAKEN
 from freshet.store.snapshots import Snapshot
@@ -73,6 +73,36 @@ def retake(tables: Tables, head: Head, snapshot: Snapshot) -> None:
         mine = table.filter(pc.equal(table.column("block"), name)).combine_chunks()
         for rows in from_arrow(head.blocks[name], mine):
             head.put(name, rows)
+
+
+def take_again(opened: Opened, snapshot: Snapshot) -> Snapshot | None:
+    """Commit on the head once more what a version of kind `items` on another branch took; None where the head knows it all."""
+    head, tables = opened.head, opened.tables
+    table = committed(tables, PARAMETERS.name, [snapshot]).where(F.col("block") == ITEM_ATTRIBUTES).toArrow().combine_chunks()
+    parts = list(from_arrow(head.blocks[ITEM_ATTRIBUTES], table))
+    items, attributes = (np.concatenate([getattr(rows, name) for rows in parts]) for name in ("keys", "links"))
+    changes, digest = describe(head, items, attributes)
+    if not changes:
+        return None
+    # Ids that the other branch had met before, by events that may be no part of this one.
+    told = natural_ids(tables, opened.history, snapshot.version).where(F.col("block").isin(ITEM, ATTRIBUTE))
+    ids = told.withColumn("check", id_key("natural_id")[1]).toArrow().combine_chunks()
+    keys, block = ids.column("key").to_numpy(), ids.column("block").to_numpy(zero_copy_only=False)
+    new = np.isin(keys, np.concatenate([items, attributes.ravel()]))
+    for space in (ITEM, ATTRIBUTE):
+        new &= (block != space) | (head.ids[space].lookup(keys) < 0)
+    rows = {name: one for name, (one, _) in changes.items()}
+    ids = ids.filter(pa.array(new))
+    fields: dict[str, object] = {
+        "kind": TAKEN, "digest": as_hex(digest), "row_counts": head.rows_after(rows), "metrics": [], "reason": snapshot.reason,
+    }
+    row = opened.writer.commit(
+        opened.writer.begin(), {PARAMETERS.name: to_arrow(head.blocks, rows), IDS.name: ids.drop_columns("check")}, fields)
+    head.apply(changes, digest)
+    for space in (ITEM, ATTRIBUTE):
+        mine = new & (block == space)
+        note_ids(head, space, keys[mine], ids.column("check").to_numpy()[(block == space)[new]])
+    return row
 
 
 def _items(tables: Tables, version: int) -> pa.Table:

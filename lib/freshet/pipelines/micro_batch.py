@@ -108,11 +108,12 @@ def quarantine(clean: CleanBatch, admitted: Admitted, everything: bool = False) 
         refused[REFUSED_WITH] = admitted.accepted
     for reason, mask in refused.items():
         if mask.any():
-            tables.append(_as_quarantine(clean.accepted.filter(mask), reason))
+            tables.append(as_quarantine(clean.accepted.filter(mask), reason))
     return pa.concat_tables(tables)
 
 
-def _as_quarantine(events: pa.Table, reason: str) -> pa.Table:
+def as_quarantine(events: pa.Table, reason: str) -> pa.Table:
+    """Accepted events as rows of the quarantine table, under that reason."""
     columns = {
         "reason": pa.repeat(reason, events.num_rows), "raw": as_text(events),
         **{name: events.column(name) for name in ("source", "position", "arrived_at")},

@@ -16,6 +16,8 @@ from freshet.engine.clean import clean
 from freshet.engine.sources import stream
 from freshet.pipelines import passing
 from freshet.pipelines.commit import BatchCommitter
+from freshet.pipelines.gating import settle_published
+from freshet.pipelines.rolling import go_on
 from freshet.pipelines.starting import Opened, open_learner
 from freshet.pipelines.warming import warm
 from freshet.report import Listener
@@ -46,7 +48,9 @@ def train(
     records = stream(spark, settings.source)  # first: a source that is not there is refused before anything is written
     warm(settings)
     with open_learner(spark, settings, adopt_checkpoint, say, from_here) as opened:
-        committer = BatchCommitter(opened, listener)
+        settle_published(opened)
+        go_on(opened, say)
+        committer = BatchCommitter(opened, listener, say)
         if skip_batch is not None:
             committer.skip(skip_batch, reason or "")
         if from_here:
@@ -152,6 +156,11 @@ class Stream:
             if self._until is not None and not self._busy.locked() and self._until(self._committer.so_far["read"]):
                 self._enough = not self._stopping.is_set()
                 self._stopping.set()
+            if not self._stopping.is_set() and self._busy.acquire(blocking=False):
+                try:
+                    self._committer.serve()  # a stream without events hears what is asked of it too
+                finally:
+                    self._busy.release()
             if self._stopping.is_set():
                 # Only between two micro-batches: stop() interrupts what runs, and a commit must not be interrupted.
                 with self._busy:

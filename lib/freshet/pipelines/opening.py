@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -57,6 +57,13 @@ def open_reading(spark: SparkSession, settings: Settings, as_of: int | None = No
             remedy=f"Versions go up to {newest.version}.", version=version, newest=newest.version,
         )
     return Reading(tables, history, version, found)
+
+
+def open_published(spark: SparkSession, settings: Settings) -> Reading:
+    """Open the model at the version lists are made from. Raises FreshetError where there is none."""
+    reading = open_reading(spark, settings)
+    published = reading.history.published()
+    return reading if published is None else replace(reading, version=published.version, snapshot=published)
 
 
 def load_head(reading: Reading, settings: Settings, learner: Learner) -> Head:

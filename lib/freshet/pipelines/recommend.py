@@ -21,7 +21,7 @@ from freshet.lists import Lists, Shelf, shelf, top_items
 from freshet.models.contract import ATTRIBUTE, FEATURE, ITEM, USER
 from freshet.pipelines.assembly import half_lives, new_head, new_learner
 from freshet.pipelines.list_rules import list_rules
-from freshet.pipelines.opening import Reading, load_head, open_reading
+from freshet.pipelines.opening import Reading, load_head, open_published
 from freshet.pipelines.rows import from_arrow
 from freshet.pipelines.starting import check_structure
 from freshet.schema import (
@@ -59,7 +59,7 @@ def recommend_users(
 ) -> dict[str, list[dict[str, Any]]]:
     """As recommend_user, for several users at once, all in the same context where one is given."""
     asked = given_context(context, settings.model.features) if context else None
-    reading = open_reading(spark, settings)
+    reading = open_published(spark, settings)
     check_structure(reading.snapshot, settings, reading.tables)
     keys = np.array([natural_key(user) for user in users], np.int64)
     learner = new_learner(settings)
@@ -98,7 +98,7 @@ def recommend_batch(
 
     The users are taken in blocks, so memory is bounded; a block is a file. Returns what was written.
     """
-    reading = open_reading(spark, settings)
+    reading = open_published(spark, settings)
     check_structure(reading.snapshot, settings, reading.tables)
     learner = new_learner(settings)
     head = load_head(reading, settings, learner)

@@ -23,7 +23,7 @@ from freshet.pipelines.opening import Reading, load_head, open_reading
 from freshet.pipelines.placing import Placement
 from freshet.settings import Settings
 from freshet.store.events import read_events
-from freshet.store.snapshots import ITEMS, LEARN, History, Snapshot
+from freshet.store.snapshots import ITEMS, LEARNING, History, Snapshot
 
 
 def replay(
@@ -36,7 +36,7 @@ def replay(
     Settings of the model are those recorded with each run, so a changed file cannot spoil the check.
     """
     reading = open_reading(spark, settings, to_version)
-    replayed = [snapshot for snapshot in reading.commits if snapshot.kind == LEARN]
+    replayed = [snapshot for snapshot in reading.commits if snapshot.kind in LEARNING]
     taken = [snapshot for snapshot in reading.commits if snapshot.kind == ITEMS]
     if from_version is not None:
         replayed = [snapshot for snapshot in replayed if snapshot.version >= from_version]

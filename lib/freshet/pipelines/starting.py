@@ -86,6 +86,14 @@ def open_learner(
         yield Opened(spark, settings, tables, history, writer, learner, head, place, run, adopt_checkpoint or from_here)
 
 
+@contextmanager
+def as_writer(tables: Tables, settings: Settings, reason: str) -> Iterator[Writer]:
+    """Hold a model without its head, for what only writes rows about it. Raises AlreadyRunning while a learner holds it."""
+    with model_lock(settings.store.root, settings.store.checkpoint_path):
+        run = secrets.token_hex(6)
+        yield Writer.start(tables, History.load(tables), run=run, settings=settings.to_json(), reason=reason)
+
+
 def check_structure(newest: Snapshot | None, settings: Settings, tables: Tables) -> None:
     """Refuse settings that would make the model's rows mean something else, to whoever writes them or makes lists of them."""
     if newest is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -12,9 +13,10 @@ from pyspark.sql import functions as F
 from freshet.pipelines.assembly import MICROSECONDS
 from freshet.pipelines.opening import Reading, open_reading
 from freshet.pipelines.totals import totals
-from freshet.schema import EVENTS
+from freshet.schema import DECISIONS, EVENTS
 from freshet.settings import Settings
-from freshet.store.snapshots import LEARN, REFUSED, Snapshot
+from freshet.store.decisions import decisions
+from freshet.store.snapshots import LEARNING, REFUSED, Snapshot
 
 STALE_TRIGGERS = 10  # triggers without a commit after which a model whose lock is held counts as stalled
 
@@ -22,13 +24,14 @@ STALE_TRIGGERS = 10  # triggers without a commit after which a model whose lock 
 def status(spark: SparkSession, settings: Settings) -> dict[str, Any]:
     """Version, age, event clock, lag, last micro-batch, totals, health (`ok`, `idle`, `refusing`, `empty`) and why."""
     reading = open_reading(spark, settings)
-    commits = reading.commits
-    learned = [snapshot for snapshot in commits if snapshot.kind == LEARN]
+    commits, published = reading.commits, reading.history.published()
+    learned = [snapshot for snapshot in commits if snapshot.kind in LEARNING]
     newest, last = commits[-1], learned[-1] if learned else None
     now = time.time()
     word, why = health(commits, settings, now)
     return {
-        "health": word, "reason": why, "version": newest.version, "branch": newest.branch, "kind": newest.kind,
+        "health": word, "reason": why, "version": newest.version,
+        "published": newest.version if published is None else published.version, "branch": newest.branch, "kind": newest.kind,
         "age_seconds": round(now - newest.committed_at / MICROSECONDS, 1),
         "lag_seconds": lag(reading, last) if last else None, "digest": newest.digest,
         "event_clock": at(newest.event_clock), "rows": dict(newest.row_counts or {}),
@@ -36,10 +39,23 @@ def status(spark: SparkSession, settings: Settings) -> dict[str, Any]:
     }
 
 
+def decided(spark: SparkSession, settings: Settings, *, n: int, evidence: bool = False) -> list[dict[str, Any]]:
+    """The newest n decisions, the newest last: decided_at, kind, version, from_version, actor, reason, with `evidence` also it."""
+    reading = open_reading(spark, settings)
+    frame = decisions(reading.tables, reading.history).orderBy(F.desc("decided_at"), F.desc("snapshot_version")).limit(n)
+    rows = reading.tables.collect(DECISIONS.name, frame).to_pylist()
+    names = ("kind", "version", "from_version", "actor", "reason")
+    return [
+        {"decided_at": row["decided_at"].isoformat(timespec="seconds"), **{name: row[name] for name in names}}
+        | ({"evidence": json.loads(row["evidence"] or "{}")} if evidence else {})
+        for row in reversed(rows)
+    ]
+
+
 def health(commits: list[Snapshot], settings: Settings, now: float) -> tuple[str, str]:
     """(word, reason)."""
     newest = commits[-1]
-    if not any(snapshot.kind == LEARN for snapshot in commits):
+    if not any(snapshot.kind in LEARNING for snapshot in commits):
         return "empty", "nothing has been learned yet"
     if newest.kind == REFUSED:
         return "refusing", newest.reason or "the last micro-batch was refused"

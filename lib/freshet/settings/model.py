@@ -7,6 +7,7 @@ from typing import Self
 
 from pydantic import model_validator
 
+from freshet.settings.deciding import GateSettings
 from freshet.settings.fields import Section, related
 from freshet.settings.learning import (
     GuardSettings,
@@ -34,6 +35,7 @@ class Settings(Section):
     window: WindowSettings = WindowSettings()
     guard: GuardSettings = GuardSettings()
     metrics: MetricsSettings = MetricsSettings()
+    gate: GateSettings = GateSettings()
     lists: ListSettings = ListSettings()
     stream: StreamSettings = StreamSettings()
     spark: SparkSettings = SparkSettings()

@@ -113,16 +113,20 @@ class Writer:
 
     def rollback(self, version: int, reason: str, parts: Mapping[str, pa.Table] | None = None) -> Snapshot:
         """Go on from an older version on a new branch `line@N`: the versions between stay readable and are not part of
-        it. Raises StateDamaged when there is no such version."""
+        it. What was published of them is no longer, the version gone back to is in its stead. Raises StateDamaged when there
+        is no such version."""
         with self._lock:
             number = self.history.next_version()
             branch = f"{self.line}@{number}"
             path = (*self.history.path_of(version), (branch, None))
-            old = self.history.get(version)
-            assert old is not None
+            old, newest = self.history.get(version), self.history.newest(self.line)
+            assert old is not None and newest is not None
+            published = newest.published
+            if published is not None and not self.history.on_path(version, published):
+                published = version
             fields = {
                 "kind": ROLLBACK, "reason": reason, "path": path, "digest": old.digest, "row_counts": old.row_counts,
-                "event_clock": old.event_clock,
+                "event_clock": old.event_clock, "published": published,
             }
             return self.commit(Attempt(new_commit_id(self.epoch), number, branch, version), parts or {}, fields)
 
@@ -130,7 +134,8 @@ class Writer:
         """Append the parts and then the snapshot row; see the module for what it promises.
 
         `parts`: rows by table name, without the columns branch, snapshot_version and commit_id; empty ones are left
-        out. `fields`: columns of the snapshot row; digest, row_counts and event_clock are the parent's where not given.
+        out. `fields`: columns of the snapshot row; digest, row_counts, event_clock and published are the parent's where not
+        given.
         """
         with self._lock:
             attempt = self._current(attempt)
@@ -181,7 +186,7 @@ class Writer:
     ) -> Snapshot:
         parent = None if attempt.parent is None else self.history.get(attempt.parent)
         if parent is not None:
-            inherited = {name: getattr(parent, name) for name in ("digest", "row_counts", "event_clock", "path")}
+            inherited = {name: getattr(parent, name) for name in ("digest", "row_counts", "event_clock", "path", "published")}
             fields = {**inherited, **fields}
         elif "path" not in fields:
             fields["path"] = ((attempt.branch, None),)

@@ -24,6 +24,7 @@ DECISION = pa.schema([
 ])  # fmt: skip
 # A decision that answers a request names it in its evidence under this key: answered requests are known by that.
 REQUEST_ID = "request_id"
+GATE = "gate"  # the actor of what the gate decides
 
 
 def decision_row(

@@ -24,7 +24,7 @@ from freshet.errors import Fenced, StateDamaged
 from freshet.failpoint import failpoint
 from freshet.schema import DECISIONS, EVENTS, IDS, PARAMETERS, PARAMETERS_BASE, QUARANTINE, SNAPSHOTS, TABLES
 from freshet.store.commit import Writer, new_commit_id
-from freshet.store.decisions import decision_row
+from freshet.store.decisions import GATE, decision_row
 from freshet.store.parameters import DIGESTED, committed, state
 from freshet.store.retention import closed, droppable, kept_versions, spans, unused_bases
 from freshet.store.snapshots import BASE, MAINTAIN, History, Snapshot
@@ -132,8 +132,9 @@ def remove_orphan_bases(writer: Writer) -> int:
 
 
 def drop_log(writer: Writer, keep_days: float, now: int | None = None) -> int:
-    """Delete the rows of `parameters` that no version of the last `keep_days` days, no version named in `decisions` and
-    no line's newest version needs, and the bases none of them starts from; the number of commits whose rows went.
+    """Delete the rows of `parameters` that no version of the last `keep_days` days, no version named in `decisions` by anybody
+    but the gate, no published and no line's newest version needs, and the bases none of them starts from; the number of
+    commits whose rows went.
 
     `now`: microseconds since 1970. Versions that are not kept can then no longer be opened (StateDamaged says so).
     """
@@ -168,10 +169,13 @@ def _conditions(history: History, going: Iterable[Snapshot]) -> list[Column]:
 
 
 def named_versions(writer: Writer, history: History) -> set[int]:
-    """The versions that committed decisions name."""
-    frame = committed(writer.tables, DECISIONS.name, history.live()).select("version", "from_version")
-    found = writer.tables.collect(DECISIONS.name, frame)
-    return {version for column in found.columns for version in column.to_pylist() if version is not None}
+    """The versions that committed decisions of people name, and the published one. What the gate decides by the hour would
+    keep every version there ever was."""
+    frame = committed(writer.tables, DECISIONS.name, history.live()).where(F.col("actor") != F.lit(GATE))
+    found = writer.tables.collect(DECISIONS.name, frame.select("version", "from_version"))
+    published = history.published(writer.line)
+    named = {version for column in found.columns for version in column.to_pylist() if version is not None}
+    return named if published is None else named | {published.version}
 
 
 def optimize(writer: Writer, names: Iterable[str] = OURS, many: int = MANY_FILES) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from freshet.errors import StateDamaged
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from freshet.store.tables import Tables
 
 START, LEARN, REFUSED, SKIP, ROLLBACK, BASE, MAINTAIN = "start", "learn", "refused", "skip", "rollback", "base", "maintain"
-ITEMS = "items"
+ITEMS, PUBLISH, RELEARN = "items", "publish", "relearn"
+LEARNING = (LEARN, RELEARN)  # kinds whose events are part of the state
 _TEXTS = ("settings", "metrics", "sources")  # most of a row's bytes, and needed by nobody who only wants versions
 _TIMES = ("event_clock", "committed_at")
 
@@ -46,6 +48,7 @@ class Snapshot:
     batch_id: int | None = None
     fingerprint: str | None = None
     sources: Sequence[str] | None = None
+    published: int | None = None
     event_clock: int | None = None
     read_count: int = 0
     accepted_count: int = 0
@@ -180,6 +183,19 @@ class History:
         mine = [versions[-1] for name, versions in self._by_branch.items() if branch in (name, line(name))]
         return self._by_version[max(mine)] if mine else None
 
+    def published(self, branch: str = MAIN) -> Snapshot | None:
+        """The row of the version that lists are made from, of a line: as its newest row says, or that row itself."""
+        newest = self.newest(branch)
+        return newest if newest is None or newest.published is None else self.get(newest.published)
+
+    def published_since(self, branch: str = MAIN) -> int | None:
+        """The version of the row that published what is published; None while every version is."""
+        newest = self.newest(branch)
+        if newest is None or newest.published is None:
+            return None
+        rows = [row for row in reversed(self._live) if branch in (row.branch, line(row.branch))]
+        return [row.version for row in takewhile(lambda row: row.published == newest.published, rows)][-1]
+
     def next_version(self) -> int:
         """The largest live version + 1; 0 for a new model."""
         return self._live[-1].version + 1 if self._live else 0
@@ -193,9 +209,13 @@ class History:
         return next((row for row in reversed(self._live) if row.checkpoint_id == checkpoint_id), None)
 
     def last_streamed(self, branch: str = MAIN) -> Snapshot | None:
-        """The newest live row of a line that a stream made."""
-        mine = (row for row in reversed(self._live) if row.checkpoint_id is not None)
-        return next((row for row in mine if branch in (row.branch, line(row.branch))), None)
+        """The live row of the last micro-batch of the newest checkpoint that a line was learned from.
+
+        Micro-batches learned again after a rollback come later, and may be earlier ones.
+        """
+        mine = [row for row in self._live if row.checkpoint_id is not None and branch in (row.branch, line(row.branch))]
+        last = [row for row in mine if row.checkpoint_id == mine[-1].checkpoint_id]
+        return max(last, key=lambda row: (row.batch_id or 0, row.version), default=None)
 
     def path_of(self, version: int) -> tuple[tuple[str, int], ...]:
         """The path of a version, its own branch up to itself. Raises StateDamaged when there is no such version."""

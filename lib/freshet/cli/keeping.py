@@ -1,0 +1,110 @@
+"""The commands that change what a model is: published, rolled back, kept small, removed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from freshet.cli.running import Common, run, show, with_common
+
+
+@click.command()
+@click.option("--version", "version", type=int, required=True, metavar="V", help="The version lists shall be made from.")
+@click.option("--force", is_flag=True, help="Do not ask the gate's rules.")
+@click.option("--reason", metavar="TEXT", help="Why; required by --force. It stands in `decisions`.")
+@with_common
+def publish(common: Common, version: int, force: bool, reason: str | None) -> None:
+    """Make lists from a version (with gate.publish manual or judged).
+
+    The gate's rules must allow it: exit code 1 where they do not, and that is a row in `decisions` too. One commit, nothing is
+    copied; where a learner runs it does this between two micro-batches.
+
+    \b
+      freshet publish --version 120 --set gate.publish=manual
+      freshet publish --version 117 --force --reason "shop is closed on Sunday"
+    """
+    if force and not reason:
+        raise click.UsageError("--force wants a --reason: it is recorded with the decision.")
+
+    def call(spark: Any, settings: Any) -> Any:
+        from freshet.pipelines import publishing
+
+        return publishing.publish_version(spark, settings, version=version, reason=reason, force=force)
+
+    run(common, call, show=show)
+
+
+@click.command()
+@click.option("--to", "to", type=int, required=True, metavar="V", help="The version to go back to.")
+@click.option("--reason", metavar="TEXT", required=True, help="Why; it stands in `decisions`.")
+@click.option("--events", type=click.Choice(["skip", "relearn"]), default="skip", show_default=True,
+              help="What becomes of the events learned since.")
+@click.option("--where", metavar="CONDITION", help="With --events relearn: learn again only events for which this is true.")
+@with_common
+def rollback(common: Common, to: int, reason: str, events: str, where: str | None) -> None:
+    """Go back to an older version and learn on from there.
+
+    The versions between stay readable and are no longer part of the model. With --events relearn their micro-batches are
+    learned again, but for the events that --where leaves out: the result is that of a model that never saw them. Where a
+    learner runs it does this between two micro-batches.
+
+    \b
+      freshet rollback --to 117 --reason "a bad hour"
+      freshet rollback --to 117 --reason "click farm" --events relearn --where "user_id not in ('u17', 'u18')"
+    """
+    if where is not None and events != "relearn":
+        raise click.UsageError("--where goes with --events relearn.")
+
+    def call(spark: Any, settings: Any) -> Any:
+        from freshet.pipelines import rolling
+
+        return rolling.rollback(spark, settings, to=to, reason=reason, events=events, where=where, say=click.echo)
+
+    run(common, call, show=show, wait=True)
+
+
+@click.command()
+@click.option("--compact", is_flag=True, help="Write a base: the whole state at the newest version, verified.")
+@click.option("--orphans", is_flag=True, help="Remove rows of attempts that never became a version.")
+@click.option("--retention", is_flag=True, help="Remove log rows below a base, older than store.log_retention.")
+@with_common
+def maintain(common: Common, compact: bool, orphans: bool, retention: bool) -> None:
+    """Keep the tables small.
+
+    Without an option all three are done. A learner may be running.
+
+    \b
+      freshet maintain
+      freshet maintain --compact --set store.root=models/shop
+    """
+    every = not (compact or orphans or retention)
+
+    def call(spark: Any, settings: Any) -> Any:
+        from freshet.pipelines import maintain as pipeline
+
+        return pipeline.maintain(
+            spark, settings, compact=compact or every, orphans=orphans or every, retention=retention or every
+        )
+
+    run(common, call, show=show)
+
+
+@click.command()
+@click.option("--yes", is_flag=True, help="Really do it.")
+@with_common
+def reset(common: Common, yes: bool) -> None:
+    """Remove a model with its tables and checkpoint.
+
+    Without --yes it only says what would go.
+
+    \b
+      freshet reset --set store.root=models/shop --yes
+    """
+
+    def call(spark: Any, settings: Any) -> Any:
+        from freshet.pipelines import reset as pipeline
+
+        return pipeline.reset(spark, settings, yes=yes)
+
+    run(common, call, show=show)

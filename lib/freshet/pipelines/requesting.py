@@ -1,0 +1,46 @@
+"""The other side of `requests`: asking the learner that holds a model, and waiting for its answer."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from pyspark.sql import functions as F
+
+from freshet.errors import CheckFailed, FreshetError
+from freshet.schema import DECISIONS, REQUESTS
+from freshet.store.decisions import REQUEST_ID, decisions, request
+from freshet.store.lock import model_lock
+from freshet.store.snapshots import History
+from freshet.store.tables import Tables
+
+LOOK_EVERY = 2.0  # seconds between two looks, a listing of one folder each
+PATIENCE = 300.0
+
+
+def ask(tables: Tables, kind: str, arguments: Mapping[str, Any], reason: str | None = None) -> str:
+    """Put a request into `requests`, one process at a time; its id."""
+    with model_lock(tables.path(REQUESTS.name)):
+        return request(tables, kind, arguments, getpass.getuser(), reason)
+
+
+def answer(tables: Tables, request_id: str, patience: float = PATIENCE) -> dict[str, Any]:
+    """Wait for the decision that answers a request; what was done. Raises CheckFailed where it was refused, FreshetError where
+    no answer comes."""
+    until = time.monotonic() + patience
+    while time.monotonic() < until:
+        rows = decisions(tables, History.load(tables)).where(F.get_json_object("evidence", f"$.{REQUEST_ID}") == request_id)
+        found = tables.collect(DECISIONS.name, rows).to_pylist()
+        if found:
+            one = found[0]
+            if one["kind"] == "refuse":
+                raise CheckFailed(f"The learner refused: {one['reason']}", version=one["version"], request_id=request_id)
+            return {"decision": one["kind"], "reason": one["reason"], **json.loads(one["evidence"])}
+        time.sleep(LOOK_EVERY)
+    raise FreshetError(
+        f"The learner has not answered request {request_id} within {patience:g} seconds.",
+        remedy="It may be in a long micro-batch; see `freshet decisions`, the request stands.", request_id=request_id,
+    )

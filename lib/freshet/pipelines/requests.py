@@ -1,0 +1,84 @@
+"""What other processes ask of a running learner: rows in `requests`, carried out between two micro-batches, answered by a
+decision that names the request. Nothing else writes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from freshet.errors import CheckFailed, FreshetError
+from freshet.pipelines.maintain import carry_out
+from freshet.pipelines.publishing import publish
+from freshet.pipelines.rolling import roll_back
+from freshet.pipelines.starting import Opened
+from freshet.schema import DECISIONS, REQUESTS
+from freshet.store.decisions import REQUEST_ID, decision_row, open_requests
+from freshet.store.snapshots import MAINTAIN, PUBLISH, ROLLBACK
+
+
+class Requests:
+    """The open requests of an opened model, looked at now and then between micro-batches.
+
+    `moved` is called when the head is another one than before.
+    """
+
+    def __init__(self, opened: Opened, every: float, moved: Callable[[], None], say: Callable[[str], None]) -> None:
+        self._opened, self._every, self._moved, self._say = opened, every, moved, say
+        self._looked_at = time.monotonic() - every  # at once: somebody may have asked while no learner ran
+        self._version = -1
+        self._kinds: dict[str, Callable[..., Any]] = {MAINTAIN: self._maintain, PUBLISH: self._publish, ROLLBACK: self._roll_back}
+
+    def serve(self) -> int:
+        """Carry out open requests, if it is time to look and the table has moved; how many."""
+        if time.monotonic() - self._looked_at < self._every:
+            return 0
+        self._looked_at = time.monotonic()
+        tables = self._opened.tables
+        version = tables.version(REQUESTS.name)
+        if version == self._version:
+            return 0
+        self._version = version
+        waiting = open_requests(tables, self._opened.history).to_pylist()
+        for one in waiting:
+            self._carry_out(one)
+        return len(waiting)
+
+    def _carry_out(self, one: Mapping[str, Any]) -> None:
+        kind, asked = one["kind"], {REQUEST_ID: one[REQUEST_ID], "actor": one["actor"]}
+        if kind not in self._kinds:
+            self._refuse(one, f"this version of the learner cannot {kind}")
+            return
+        self._say(f"{one['actor']} asks: {kind}")
+        before = self._opened.history.next_version()
+        try:
+            self._kinds[kind](json.loads(one["arguments"] or "{}"), one["reason"], asked)
+        except CheckFailed as refusal:
+            self._say(str(refusal))  # the decision stands
+        except (FreshetError, TypeError, ValueError) as refusal:
+            if self._opened.history.next_version() != before:
+                raise  # half of it is done: the next start goes on with it
+            self._refuse(one, str(refusal))
+
+    def _refuse(self, one: Mapping[str, Any], why: str) -> None:
+        self._decide("refuse", why, {REQUEST_ID: one[REQUEST_ID]}, one["actor"])
+        self._say(why)
+
+    def _decide(self, kind: str, reason: str, evidence: Mapping[str, Any], actor: str) -> None:
+        writer = self._opened.writer
+        newest = writer.history.newest(writer.line)
+        row = decision_row(kind, newest.version if newest else None, reason, evidence, actor)
+        writer.commit(writer.begin(), {DECISIONS.name: row}, {"kind": MAINTAIN, "reason": reason})
+
+    def _maintain(self, arguments: Mapping[str, bool], reason: str | None, asked: Mapping[str, Any]) -> None:
+        done = carry_out(self._opened.writer, self._opened.settings, arguments)
+        self._decide(MAINTAIN, reason or "asked for", {REQUEST_ID: asked[REQUEST_ID], **done}, asked["actor"])
+
+    def _publish(self, arguments: Mapping[str, Any], reason: str | None, asked: Mapping[str, Any]) -> None:
+        publish(self._opened.writer, self._opened.settings, reason=reason, **arguments, **asked)
+        self._moved()
+
+    def _roll_back(self, arguments: Mapping[str, Any], reason: str | None, asked: Mapping[str, Any]) -> None:
+        roll_back(self._opened, reason=reason or "asked for", say=self._say, **arguments, **asked)
+        self._moved()

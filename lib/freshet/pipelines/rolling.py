@@ -1,0 +1,173 @@
+"""Going back to an older version, and learning again what is still wanted of what came after it."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import SparkSession
+
+from freshet.engine import predicate
+from freshet.engine.batch import QUARANTINE_COLUMNS, CleanBatch, canonical
+from freshet.errors import AlreadyRunning, FreshetError
+from freshet.intake import remember
+from freshet.kernels.digest import as_hex
+from freshet.pipelines.assembly import dedup_window
+from freshet.pipelines.items import take_again
+from freshet.pipelines.micro_batch import as_quarantine, prepare
+from freshet.pipelines.opening import Reading, load_head, load_memory, open_reading
+from freshet.pipelines.requesting import answer, ask
+from freshet.pipelines.starting import Opened, open_learner
+from freshet.pipelines.stopwatch import Stopwatch
+from freshet.schema import DECISIONS, QUARANTINE
+from freshet.settings import Settings
+from freshet.store.decisions import decision_row, decisions
+from freshet.store.events import read_events
+from freshet.store.parameters import committed
+from freshet.store.snapshots import ITEMS, LEARNING, RELEARN, ROLLBACK, History, Snapshot
+
+SKIP, AGAIN = "skip", "relearn"
+EXCLUDED = "excluded"
+
+
+def rollback(
+    spark: SparkSession, settings: Settings, *, to: int, reason: str, events: str = SKIP, where: str | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """`roll_back`, by the learner where one runs, else by this process with the settings the model was learned with; what was
+    done."""
+    if where is not None:
+        predicate.check(where)
+    reading = open_reading(spark, settings)
+    try:
+        recorded = Settings.from_json(History.settings_of(reading.tables, reading.version))
+        here = {"store": settings.store, "stream": settings.stream, "spark": settings.spark}
+        with open_learner(spark, recorded.model_copy(update=here), True, say, from_here=True) as opened:
+            return roll_back(opened, to=to, actor=getpass.getuser(), reason=reason, events=events, where=where, say=say)
+    except AlreadyRunning:
+        request_id = ask(reading.tables, ROLLBACK, {"to": to, "events": events, "where": where}, reason)
+        return answer(reading.tables, request_id)
+
+
+def roll_back(
+    opened: Opened, *, to: int, actor: str, reason: str, events: str = SKIP, where: str | None = None,
+    say: Callable[[str], None] = lambda _: None, **asked: Any,
+) -> dict[str, Any]:
+    """Go on from version `to` on a branch of its own; the head is that of then.
+
+    With `events` "relearn" the micro-batches since are learned again, each as it was but for events for which `where` is not
+    true: the digest is that of a run that never saw those. They stand in quarantine as `excluded`. With "skip" none is. `asked`
+    stands in the decision's evidence. Raises FreshetError for a version that is not part of what the model stands on.
+    """
+    history = opened.history
+    newest = history.newest(opened.writer.line)
+    assert newest is not None
+    if history.get(to) is None or not history.on_path(newest.version, to):
+        raise FreshetError(
+            f"Version {to} is not part of what the model stands on.", remedy=f"The newest version is {newest.version}.", version=to)
+    if where is not None:
+        predicate.check(where)
+    evidence = {"events": events, "where": where, **asked}
+    decision = decision_row("roll back", to, reason, evidence, actor, newest.version)
+    row = opened.writer.rollback(to, reason, {DECISIONS.name: decision})
+    reload(opened, row)
+    done = {"version": row.version, "to": to, "left": newest.version, "branch": row.branch}
+    return done | learn_again(opened, to, newest.version, where, say) if events == AGAIN else done
+
+
+def reload(opened: Opened, row: Snapshot) -> None:
+    """Put the state of a version in the place of the head."""
+    reading = Reading(opened.tables, opened.history, row.version, row)
+    head = load_head(reading, opened.settings, opened.learner)
+    load_memory(head, reading, opened.settings)
+    opened.head = head
+
+
+def go_on(opened: Opened, say: Callable[[str], None]) -> None:
+    """Finish the learning again that a killed process had begun."""
+    line = [row for row in opened.history.live() if row.kind == ROLLBACK]
+    if not line:
+        return
+    last = line[-1]
+    rows = decisions(opened.tables, opened.history).where(f"snapshot_version = {last.version} and kind = 'roll back'")
+    for row in opened.tables.collect(DECISIONS.name, rows).to_pylist():
+        evidence = json.loads(row["evidence"])
+        if evidence["events"] == AGAIN:
+            learn_again(opened, row["version"], row["from_version"], evidence["where"], say)
+
+
+def learn_again(
+    opened: Opened, after: int, last: int, where: str | None, say: Callable[[str], None] = lambda _: None
+) -> dict[str, int]:
+    """Learn the micro-batches of the versions after `after` up to `last` on the head, as far as that was not done."""
+    history = opened.history
+    newest = history.newest(opened.writer.line)
+    assert newest is not None
+    done = {_batch(row) for row in history.commits(newest.version) if row.kind in (*LEARNING, ITEMS)}
+    left = [row for row in history.commits(last, above=after) if row.kind in (*LEARNING, ITEMS) and _batch(row) not in done]
+    counts = {"relearned": 0, EXCLUDED: 0}
+    events = read_events(opened.tables, history, left[0].version, last) if left else iter(())
+    for number, row in enumerate(left, 1):
+        if row.kind == ITEMS:
+            take_again(opened, row)
+            continue
+        kept, excluded = _batch_again(opened, row, _events_of(events, row), where)
+        counts["relearned"] += kept
+        counts[EXCLUDED] += excluded
+        if number & (number - 1) == 0 or number == len(left):
+            say(f"learned again {number} of {len(left)} versions: {counts['relearned']:,} events, {counts[EXCLUDED]:,} excluded")
+    return counts
+
+
+def _batch(row: Snapshot) -> tuple[object, object]:
+    """What a version learned: a micro-batch, or what the table `items` said, by the reason that names its version."""
+    return (ITEMS, row.reason) if row.kind == ITEMS else (row.checkpoint_id, row.batch_id)
+
+
+def _events_of(events: Iterator[tuple[Snapshot, pa.Table]], row: Snapshot) -> pa.Table | None:
+    """The events of a version, None where it learned none; versions come in order."""
+    if not row.accepted_count:
+        return None
+    return next(table for snapshot, table in events if snapshot.version == row.version)
+
+
+def _batch_again(opened: Opened, row: Snapshot, events: pa.Table | None, where: str | None) -> tuple[int, int]:
+    """Learn and commit one micro-batch once more; (events learned, events excluded)."""
+    head, watch = opened.head, Stopwatch()
+    parts = {QUARANTINE.name: _quarantined(opened, row)}
+    fields: dict[str, Any] = {
+        "kind": RELEARN, "checkpoint_id": row.checkpoint_id, "batch_id": row.batch_id, "fingerprint": row.fingerprint,
+        "read_count": row.read_count, "quarantined_count": row.quarantined_count, "duplicate_count": row.duplicate_count,
+        "late_count": row.late_count, "reasons": row.reasons, "metrics": [], "reason": f"version {row.version} again",
+        "stage_seconds": watch.seconds,
+    }
+    if events is None:
+        opened.writer.commit(opened.writer.begin(), parts, fields)
+        return 0, 0
+    kept = np.ones(events.num_rows, bool) if where is None else predicate.holds(where, events)
+    again, out = (events.filter(pa.array(mask)) for mask in (kept, ~kept))
+    nothing = parts[QUARANTINE.name].slice(0, 0)
+    batch = CleanBatch(canonical(again), nothing, again.num_rows)
+    prepared = prepare(head, opened.learner, batch, opened.settings, opened.place, watch)
+    learned, admitted = prepared.learned, prepared.admitted
+    refused = as_quarantine(canonical(out), EXCLUDED).select(QUARANTINE_COLUMNS)
+    parts = prepared.parts | {QUARANTINE.name: pa.concat_tables([parts[QUARANTINE.name], refused.cast(nothing.schema)])}
+    fields |= {
+        "accepted_count": again.num_rows, "quarantined_count": row.quarantined_count + out.num_rows,
+        "reasons": {**row.reasons, **({EXCLUDED: out.num_rows} if out.num_rows else {})}, "event_clock": admitted.clock or None,
+        "digest": as_hex(learned.digest), "metrics": [vars(metric) for metric in learned.metrics],
+        "row_counts": head.rows_after({name: rows for name, (rows, _) in learned.changes.items()}),
+    }
+    opened.writer.commit(opened.writer.begin(), parts, fields)
+    head.apply(learned.changes, learned.digest)
+    remember(head, prepared.columns, admitted, dedup_window(opened.settings))
+    return again.num_rows, out.num_rows
+
+
+def _quarantined(opened: Opened, row: Snapshot) -> pa.Table:
+    """What the version put into quarantine, to stand on this path too."""
+    return committed(opened.tables, QUARANTINE.name, [row]).select(QUARANTINE_COLUMNS).toArrow()

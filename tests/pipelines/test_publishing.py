@@ -1,0 +1,95 @@
+"""What lists are made from: every version, the one a person named, the one the gate let pass."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from freshet.errors import CheckFailed, FreshetError
+from freshet.pipelines.gating import Gate, evidence
+from freshet.pipelines.publishing import publish_version
+from freshet.pipelines.recommend import recommend_user
+from freshet.pipelines.starting import open_learner
+from freshet.pipelines.status import decided, status
+from freshet.store.snapshots import History
+from freshet.store.tables import Tables
+
+pytestmark = pytest.mark.spark
+JUDGED = ("gate.publish=judged", "gate.min_events=60", "gate.min_batches=2", "gate.margin=0.5", "gate.slice_margin=1.0")
+
+
+def published(site) -> list[int]:
+    return [s.version if s.published is None else s.published for s in site.snapshots()]
+
+
+def test_without_a_gate_every_version_is_published(site) -> None:
+    site.write(240, 120)
+    site.train()
+    assert published(site) == [s.version for s in site.snapshots()]
+    with pytest.raises(FreshetError, match=r"gate\.publish is head"):
+        publish_version(site.spark, site.settings(), version=1)
+
+
+def test_lists_come_from_the_version_a_person_named_until_another_is(site) -> None:
+    site.write(360, 120)
+    manual = "gate.publish=manual"
+    site.train()
+    learned = [s.version for s in site.snapshots() if s.kind == "learn"]
+    user = site.sql("select user_id from events limit 1")[0]["user_id"]
+    with pytest.raises(CheckFailed, match="older|scored by both"):
+        publish_version(site.spark, site.settings(manual), version=learned[0])
+    done = publish_version(site.spark, site.settings(manual), version=learned[0], force=True, reason="a bad hour")
+    assert done["published"] == learned[0]
+    site.write(480, 120, resume=True)
+    site.train(manual)
+    assert {row["snapshot_version"] for row in recommend_user(site.spark, site.settings(), user=user)} == {learned[0]}
+    now = status(site.spark, site.settings())
+    assert now["published"] == learned[0] < now["version"]
+    with pytest.raises(FreshetError, match="no version 999"):
+        publish_version(site.spark, site.settings(manual), version=999, force=True, reason="x")
+    # With a gate that lets everything pass again, a start says so and lists follow.
+    site.write(600, 120, resume=True)
+    site.train()
+    assert published(site)[-1] == site.snapshots()[-1].version
+    told = decided(site.spark, site.settings(), n=10)
+    assert [(row["kind"], row["version"]) for row in told] == [("refuse", learned[0]), ("publish", learned[0]), ("publish", None)]
+    assert told[1]["reason"] == "a bad hour" and told[1]["actor"] != "gate"
+
+
+def test_the_gate_publishes_what_it_scored_and_a_restart_goes_on_with_its_evidence(site) -> None:
+    site.write(1200, 120)
+    site.train(*JUDGED, until=lambda read: read >= 480)
+    site.train(*JUDGED)
+    rows = site.snapshots()
+    moved = [(s.version, s.published, s.parent) for before, s in zip(rows, rows[1:], strict=False) if s.kind == "learn" and s.published != before.published]
+    assert moved and all(named == parent for _, named, parent in moved)  # the version that was scored, not the one made after
+    told = [row for row in decided(site.spark, site.settings(), n=99, evidence=True) if row["actor"] == "gate"]
+    assert {row["kind"] for row in told} >= {"publish"}
+    first = next(row for row in told if row["kind"] == "publish")
+    assert first["reason"].startswith("first: ") and first["evidence"]["events"] >= 60
+    # What was scored stands in the metrics, and is all there is to the evidence.
+    tables = Tables(site.spark, site.settings().store.root)
+    history = History.load(tables)
+    since = history.published_since()
+    scored = site.sql("select version from snapshots where exists(metrics, m -> m.scoring = 'paired') order by version")
+    assert len(evidence(tables, history, "main")) == sum(row["version"] > since for row in scored) > 0
+    with open_learner(site.spark, site.settings(*JUDGED), False, lambda _: None) as opened:
+        gate = Gate(opened)
+        assert gate.champion.hex_digest == history.published().digest
+        gate._take(opened.head)  # rows that differ, found by their digests
+        assert gate.champion.digest == opened.head.digest
+
+
+def test_what_is_certainly_worse_is_refused_and_left_behind_where_that_is_set(site) -> None:
+    """A learning rate a hundred times too high after a good start."""
+    site.sets += ["model.name=mf", "source.event_types=[rating,click]", "gate.on_worse=rollback"]
+    site.write(1600, 160)
+    site.train(*JUDGED, until=lambda read: read >= 960)
+    good = site.snapshots()[-1]
+    site.train(*JUDGED, "model.optimizer.learning_rate=0.5", "model.optimizer.bias_rate=0.5", "guard.max_capped_share=1.0", "gate.margin=0.02")
+    told = decided(site.spark, site.settings(), n=99, evidence=True)
+    refused = [row for row in told if row["kind"] == "refuse"]
+    back = [row for row in told if row["kind"] == "roll back"]
+    assert refused and back and back[0]["version"] <= good.version, json.dumps(told, default=str)
+    assert refused[0]["evidence"]["high"] < -0.02

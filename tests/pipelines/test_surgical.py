@@ -1,0 +1,119 @@
+"""Rolling back and learning again without some of the events: as if they had never been."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+
+import pytest
+
+from freshet.errors import CheckFailed, FreshetError
+from freshet.pipelines.replay import replay
+from freshet.pipelines.rolling import rollback
+from freshet.pipelines.status import decided, status
+
+pytestmark = pytest.mark.spark
+
+
+def without(site, other, unwanted: set[str]) -> None:
+    """The same files for another model, but for the records of some users in all files but the first."""
+    other.source.mkdir(parents=True)
+    for number, file in enumerate(sorted(site.source.glob("*.json"))):
+        lines = file.read_text().splitlines()
+        kept = [line for line in lines if number == 0 or json.loads(line)["user_id"] not in unwanted]
+        (other.source / file.name).write_text("".join(f"{line}\n" for line in kept))
+        shutil.copystat(file, other.source / file.name)  # Spark takes files in the order of their times
+
+
+def test_the_result_is_that_of_a_model_that_never_saw_them(site, new_site) -> None:
+    site.write(480, 80)
+    site.train()
+    learned = [s for s in site.snapshots() if s.kind == "learn"]
+    before = site.digest()
+    counts = site.sql("select user_id, count(*) as n from events group by 1 order by 2 desc, 1 limit 3")
+    unwanted = {row["user_id"] for row in counts}
+    where = f"user_id not in ({', '.join(repr(user) for user in sorted(unwanted))})"
+    done = rollback(site.spark, site.settings(), to=learned[0].version, reason="click farm", events="relearn", where=where)
+    assert done["excluded"] > 0 and done["relearned"] + done["excluded"] == sum(s.accepted_count for s in learned[1:])
+
+    other = new_site("never")
+    without(site, other, unwanted)
+    other.train()
+    assert site.digest() == other.digest() != before
+
+    # Nothing is lost: what was left out stands in quarantine, and the counts still add up.
+    [left] = site.sql("select count(*) as n, count(distinct reason) as reasons from quarantine where reason = 'excluded'")
+    assert (left["n"], left["reasons"]) == (done["excluded"], 1)
+    totals = status(site.spark, site.settings())["totals"]
+    assert totals["read"] == 480 == sum(totals[name] for name in ("accepted", "quarantined", "duplicate", "late"))
+    assert replay(site.spark, site.settings(), verify=True)["verified"]
+    # The stream goes on where it was: nothing is read twice.
+    site.write(560, 80, resume=True)
+    assert [report.accepted for report in site.train()] == [80]
+
+
+def test_a_killed_process_goes_on_with_learning_again(site, new_site, monkeypatch) -> None:
+    from freshet.pipelines import rolling
+
+    site.write(400, 80)
+    site.train()
+    before, learned = site.digest(), [s for s in site.snapshots() if s.kind == "learn"]
+    real, calls = rolling._batch_again, []
+
+    def dies(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(rolling, "_batch_again", dies)
+    with pytest.raises(KeyboardInterrupt):
+        rollback(site.spark, site.settings(), to=learned[0].version, reason="again", events="relearn")
+    assert site.digest() != before
+    monkeypatch.setattr(rolling, "_batch_again", real)
+    assert site.train() == []
+    assert site.digest() == before
+    assert site.train() == [] and site.digest() == before
+    assert sum(s.kind == "relearn" for s in site.snapshots()) == 4
+
+
+def test_a_running_learner_does_what_is_asked_even_without_events(site) -> None:
+    """It answers with a decision; what it cannot do it refuses by name, and goes on."""
+    from freshet.pipelines.online import train
+
+    site.write(240, 80)
+    site.train()
+    learned = [s for s in site.snapshots() if s.kind == "learn"]
+    enough = threading.Event()
+    said: list[str] = []
+    settings = site.settings("gate.publish=manual")
+    running = threading.Thread(target=lambda: train(
+        site.spark, settings, until=lambda _: enough.is_set(), announce=said.append))
+    running.start()
+    try:
+        while "waiting for events" not in said:
+            assert running.is_alive()
+            time.sleep(0.2)
+        done = rollback(site.spark, site.settings(), to=learned[0].version, reason="asked")
+        assert done["decision"] == "roll back" and site.digest() == learned[0].digest
+        with pytest.raises(CheckFailed, match="not part of"):
+            rollback(site.spark, site.settings(), to=learned[1].version, reason="left behind")
+        assert running.is_alive()
+    finally:
+        enough.set()
+        running.join(60)
+    assert not running.is_alive()
+    kinds = [row["kind"] for row in decided(site.spark, site.settings(), n=9)]
+    assert kinds == ["publish", "roll back", "refuse"]
+
+
+def test_what_cannot_be_is_refused_before_anything_is_written(site) -> None:
+    site.write(80, 80)
+    site.train()
+    count = len(site.snapshots())
+    for sets in ({"to": 77}, {"to": 1, "events": "relearn", "where": "1 = 1"}):
+        with pytest.raises(FreshetError):
+            rollback(site.spark, site.settings(), reason="x", **sets)
+    assert site.snapshots()[count:] == [] or {s.kind for s in site.snapshots()[count:]} == {"start"}
