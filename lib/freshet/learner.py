@@ -101,15 +101,15 @@ class Learner:
         new_user = head.lookup(HISTORY, events.user_key[examples.event]) < 0
         if not len(head.tables[TOTALS]) or not len(examples):
             return []  # nothing was known yet: there is nobody to serve
-        prediction, loss = self._scored(space)
+        prediction, loss = self.predict(space)
         metrics = prequential.loss_metrics(self.model, prequential.SERVED, examples, prediction, loss, new_user)
         half_life = self.spec.metrics.half_lives[0]
         return metrics + prequential.popularity_metrics(head, self.model, events, examples, new_user, half_life)
 
-    def _scored(self, space: Workspace) -> tuple[np.ndarray, np.ndarray]:
-        """Prediction and loss float64[n] of the examples by the snapshot."""
+    def predict(self, space: Workspace) -> tuple[np.ndarray, np.ndarray]:
+        """(prediction, loss) float64[n] of the examples of a workspace, with the weights of the snapshot."""
         n = len(space.examples)
-        parts = [slice(start, start + SCORED_AT_ONCE) for start in range(0, n, SCORED_AT_ONCE)]
+        parts = [slice(start, start + SCORED_AT_ONCE) for start in range(0, max(n, 1), SCORED_AT_ONCE)]
         with ThreadPoolExecutor(THREADS) as pool:  # a score depends on nothing but the snapshot and its own example
             scored = list(pool.map(lambda part: self.model.score(space.snapshot_task(part)), parts))
         return tuple(np.concatenate(values) for values in zip(*scored, strict=True))  # type: ignore[return-value]
@@ -129,7 +129,7 @@ class Learner:
         space = Workspace(head, model.blocks(), model.examples(events, context), self.spec.seed)
         if not len(space.examples):
             return np.empty(0, np.int64), np.empty(0)
-        prediction, loss = self._scored(space)
+        prediction, loss = self.predict(space)
         return space.examples.event, loss if model.labels else np.abs(prediction - space.examples.target)
 
     @property

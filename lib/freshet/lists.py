@@ -148,11 +148,21 @@ def top_items(
     return Lists(*(np.concatenate([getattr(part, name) for part in parts]) for name in Lists.__dataclass_fields__))
 
 
+def popular_items(head: Head, on: Shelf, users: np.ndarray, n: int, history_items: int) -> np.ndarray:
+    """int32[m, n]: rows of the most popular items, by the first half-life, that each user does not have; -1 for none."""
+    m, bias = len(users), on.items.log_count[0]
+    if on.rules.added is not None:
+        bias = bias + on.rules.added
+    extras = (np.zeros(m + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
+    seen = seen_items(head, users, history_items)
+    return Asking(users, np.empty((m, 0), np.float32), on.items.vectors[:, :0], bias, seen, extras).best(on.order, n)[0]
+
+
 def _lists(head: Head, model: Model, on: Shelf, users: np.ndarray, asked: Asked, n: int, history_items: int) -> Lists:
     known, mix = model.known(asked), on.choice.mix
     offsets, numbers, values = extra_rows(head, model.extras(asked) if mix.sparse else None, len(users), on.items.rows)
     askers = Asking(
-        users, model.queries(asked) * np.float32(mix.dense), on.items.vectors, on.bias, _seen(head, users, history_items),
+        users, model.queries(asked) * np.float32(mix.dense), on.items.vectors, on.bias, seen_items(head, users, history_items),
         (offsets, numbers, values * np.float32(mix.sparse)))
     strangers = replace(
         askers, queries=askers.queries[:, :0], vectors=askers.vectors[:, :0], bias=on.popular,
@@ -204,7 +214,7 @@ def _ranked(asking: Asking, on: Shelf, n: int, k: int) -> Reranked:
     return Reranked(*(np.concatenate(cells) for cells in zip(*parts, strict=True)))
 
 
-def _seen(head: Head, users: np.ndarray, history_items: int) -> tuple[np.ndarray, np.ndarray]:
+def seen_items(head: Head, users: np.ndarray, history_items: int) -> tuple[np.ndarray, np.ndarray]:
     """(offsets, popularity rows) of what each user already has, each once."""
     number, keys = history_items_of(head, users, history_items)
     row = head.lookup(POPULARITY, keys)

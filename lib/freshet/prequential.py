@@ -24,6 +24,8 @@ from freshet.report import Metric
 from freshet.schema import HISTORY, HISTORY_ARCHIVE, POPULARITY
 
 SERVED, SEQUENTIAL = "served", "sequential"
+SAMPLED = "~sampled"  # ends the name of a metric of ranks among a sample of the items
+RANKED_AT_ONCE = 8192  # events: of a model with extras they take far more memory than their ranks
 SHRINKAGE = 5.0  # events by which an item's mean value leans to the mean of all
 
 
@@ -102,13 +104,19 @@ def popularity_metrics(
         return value_metrics(SERVED, "popularity", error, new_user)
     if not model.labels:
         return []
-    row = head.lookup(POPULARITY, events.item_key[examples.event])
+    level = popularity_levels(head, events.item_key[examples.event], half_life)
+    return auc(SERVED, "popularity", level, examples.target > 0, new_user)
+
+
+def popularity_levels(head: Head, items: np.ndarray, half_life: float) -> np.ndarray:
+    """float64[n]: logs of the items' decayed counts, of one that is forgotten or unknown the log of POPULARITY_FLOOR."""
+    row = head.lookup(POPULARITY, items)
     known = row[row >= 0]
     counts = np.ascontiguousarray(head.values(POPULARITY)[known, 0])
     level, found = np.full(len(row), np.log(POPULARITY_FLOOR)), np.empty(len(known), np.float32)
     log_popularity(counts, head.tables[POPULARITY].column("last_at")[known], head.clock, half_life, POPULARITY_FLOOR, found)
     level[row >= 0] = found
-    return auc(SERVED, "popularity", level, examples.target > 0, new_user)
+    return level
 
 
 def popularity_values(head: Head, events: Events) -> np.ndarray:
@@ -155,16 +163,21 @@ def ranked_events(
         return None
     number, row, repeat = seen_rows(head, events, sampled, spec.history_items)
     target = head.lookup(POPULARITY, events.item_key[sampled])
-    candidates = _candidates(items, target, spec)
+    candidates = candidate_rows(items, target, spec)
     kept = np.flatnonzero(~repeat)
     if not len(kept):
         return None
-    ranked = sampled[kept]
     among = choices(model.mixes, spec.half_lives)
-    best = leader(head, among)
-    asked = ask(head, model, events.user_key[ranked], context.recent[ranked], context.length[ranked], events.features[ranked])
-    by_choice, popular = _ranks(head, model, asked, candidates, target[kept], _exclusions(number, row, kept), among, spec)
-    return Ranked(ranked, by_choice, popular, among, best, len(candidates) < len(items), target[kept] < 0)
+
+    def ranks_of(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        at = sampled[part]
+        asked = ask(head, model, events.user_key[at], context.recent[at], context.length[at], events.features[at])
+        return _ranks(head, model, asked, candidates, target[part], _exclusions(number, row, part), among, spec)
+
+    parts = [kept[start : start + RANKED_AT_ONCE] for start in range(0, len(kept), RANKED_AT_ONCE)]
+    by_choice, popular = (np.concatenate(ranks) for ranks in zip(*map(ranks_of, parts), strict=True))
+    best, some = leader(head, among), len(candidates) < len(items)
+    return Ranked(sampled[kept], by_choice, popular, among, best, some, target[kept] < 0)
 
 
 def ranking_metrics(
@@ -181,7 +194,7 @@ def ranking_metrics(
         return [], None
     new_user = head.lookup(HISTORY, events.user_key[ranked.events]) < 0
     among, best = ranked.among, ranked.best
-    suffix = "~sampled" if ranked.sampled else ""
+    suffix = SAMPLED if ranked.sampled else ""
     found = []
     for learner, rank in ((model.name, ranked.rank), ("popularity", ranked.popular)):
         for name, values in (
@@ -209,7 +222,7 @@ def sample_events(events: Events, positive: np.ndarray, spec: MetricSpec) -> np.
     return chosen
 
 
-def _candidates(items: np.ndarray, target: np.ndarray, spec: MetricSpec) -> np.ndarray:
+def candidate_rows(items: np.ndarray, target: np.ndarray, spec: MetricSpec) -> np.ndarray:
     """Rows of `popularity` that are ranked against; the true items are always among them."""
     if len(items) <= spec.max_items:
         return np.arange(len(items), dtype=np.int32)
