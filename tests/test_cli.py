@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -61,7 +62,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 PIPELINES = (
     ("showcase", "demo"), ("online", "train"), ("recommend", "recommend_user"), ("recommend", "recommend_batch"),
     ("explain", "explain"), ("status", "status"), ("replay", "replay"), ("maintain", "maintain"), ("reset", "reset"), ("query", "sql"),
-    ("status", "decided"), ("publishing", "publish_version"), ("rolling", "rollback"),
+    ("evaluate", "evaluate"), ("status", "decided"), ("publishing", "publish_version"), ("rolling", "rollback"),
 )  # fmt: skip
 
 
@@ -76,6 +77,9 @@ SOURCE = ("--set", f"source.path={ROOT / 'tests'}")
     ("args", "name", "options"),
     [
         (["demo", "--quick"], "showcase.demo", {"quick": True}),
+        (["evaluate", "--against", "3", "--from", "2026-11-20", "--json"], "evaluate.evaluate",
+         {"version": None, "against": 3, "since": datetime(2026, 11, 20, tzinfo=UTC), "until": None, "path": None, "by": "event",
+          "k": None, "threshold": None, "candidates": None, "sample": 0, "columns": ()}),
         (["explain", "--user", "7", "--item", "8", "--json"], "explain.explain", {"user": "7", "item": "8", "context": {}}),
         (["train", *SOURCE], "online.train",
          {"available_now": False, "adopt_checkpoint": False, "from_here": False, "skip_batch": None, "reason": None}),
@@ -110,7 +114,7 @@ def test_command_is_one_library_call(
 
 def test_every_command_is_tried_above_and_has_an_example() -> None:
     assert set(main.commands) == {
-        "demo", "train", "recommend", "explain", "status", "replay", "maintain", "reset", "sql", "config", "decisions",
+        "demo", "train", "recommend", "explain", "evaluate", "status", "replay", "maintain", "reset", "sql", "config", "decisions",
         "publish", "rollback",
     }  # fmt: skip
     for name in set(main.commands) - {"config"}:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -65,6 +66,54 @@ def explain(common: Common, item: str, user: str | None, given: tuple[str, ...],
         from freshet.pipelines import explain as pipeline
 
         found = pipeline.explain(spark, settings, item=item, user=user, context=context)
+        return found if as_json else pipeline.in_words(found)
+
+    run(common, call, show=show_json if as_json else show)
+
+
+TIMES = click.DateTime(("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"))
+
+
+@click.command()
+@click.option("--version", type=int, metavar="V", help="The version to judge (default: the newest).")
+@click.option("--against", type=int, metavar="W", help="Hold it against another version on the same events.")
+@click.option("--from", "since", type=TIMES, metavar="TIME", help="Events from this time on, UTC.")
+@click.option("--to", "until", type=TIMES, metavar="TIME", help="Events before this time, UTC.")
+@click.option("--events", "path", metavar="PATH", help="Events in files or a Delta table, read as source.* and clean.* say.")
+@click.option("--by", type=click.Choice(["event", "user"]), default="event", show_default=True,
+              help="Each event by itself, or for each user one list against all he took.")
+@click.option("-k", "k", type=click.IntRange(1, 10_000), help="Length of lists (default: metrics.k).")
+@click.option("--threshold", type=float, help="Yes is a probability (default .5) or a value (default model.positive_from) of this.")
+@click.option("--candidates", type=click.IntRange(1), metavar="N", help="Rank against N items drawn by seed, not against all.")
+@click.option("--sample", type=click.IntRange(0), default=0, metavar="N", help="Rank N events drawn by seed, not all.")
+@click.option("--slice", "columns", multiple=True, metavar="COLUMN",
+              help="Slice by this column of the context (default: those of model.features.context); repeatable.")
+@click.option("--json", "as_json", is_flag=True, help="Every figure as JSON, for programs.")
+@with_common
+def evaluate(
+    common: Common, since: datetime | None, until: datetime | None, columns: tuple[str, ...], path: str | None, as_json: bool,
+    **options: Any,
+) -> None:
+    """Judge a version on events it has not learned.
+
+    Those learned after it, or of a span of time, or from elsewhere. Beside it stand popularity, the differences and their
+    intervals.
+
+    \b
+      freshet evaluate --version 120
+      freshet evaluate --version 120 --against 100 --by user -k 20
+      freshet evaluate --events holdout/ --slice device --json
+    """
+    if path is not None and (since or until):
+        raise click.UsageError("--events says which events; --from and --to go without it.")
+    if columns and options["by"] == "user":
+        raise click.UsageError("--slice parts events, and --by user has users.")
+
+    def call(spark: Any, settings: Any) -> Any:
+        from freshet.pipelines import evaluate as pipeline
+
+        start, end = (None if at is None else at.replace(tzinfo=UTC) for at in (since, until))
+        found = pipeline.evaluate(spark, settings, since=start, until=end, path=path, columns=columns, **options)
         return found if as_json else pipeline.in_words(found)
 
     run(common, call, show=show_json if as_json else show)

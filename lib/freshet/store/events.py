@@ -93,7 +93,7 @@ def read_events(
     """
     commits = [commit for commit in history.commits(last, above=first - 1) if commit.accepted_count]
     for chunk in _chunks(commits, chunk_events):
-        table = _chunk(tables, chunk)
+        table = events_of(tables, chunk)
         versions = table.column("snapshot_version")
         for commit in chunk:
             mine = table.filter(pc.equal(versions, commit.version)).drop_columns(["snapshot_version"])
@@ -106,11 +106,18 @@ def read_events(
             yield commit, mine
 
 
-def _chunk(tables: Tables, commits: list[Snapshot]) -> pa.Table:
+def events_of(
+    tables: Tables, commits: list[Snapshot], since: int | None = None, until: int | None = None
+) -> pa.Table:
+    """The events that these versions learned with since <= event_at < until (µs since 1970), in no order: the columns of
+    `read_events`, and snapshot_version."""
     plain = [name for name in EVENTS.names if name not in _COMMIT]
     keys = [column.alias(name) for name, column in _keys().items()]
-    rows = committed(tables, EVENTS.name, commits).select(*plain, *keys, "snapshot_version")
-    return tables.collect(EVENTS.name, rows, commits[-1].version)
+    rows = committed(tables, EVENTS.name, commits)
+    for instant, holds in ((since, Column.__ge__), (until, Column.__lt__)):
+        if instant is not None:
+            rows = rows.where(holds(F.col("event_at"), F.timestamp_micros(F.lit(int(instant)))))
+    return tables.collect(EVENTS.name, rows.select(*plain, *keys, "snapshot_version"), commits[-1].version if commits else None)
 
 
 def _chunks(commits: list[Snapshot], size: int) -> Iterator[list[Snapshot]]:
