@@ -68,7 +68,11 @@ def _settings_of(reading: Reading, settings: Settings) -> Settings:
 
 def _subject(reading: Reading, settings: Settings) -> Subject:
     learner = new_learner(settings)
-    return Subject(f"version {reading.version}", load_head(reading, settings, learner), learner)
+    head = load_head(reading, settings, learner)
+    if not len(head.tables[POPULARITY]):
+        what = f"Version {reading.version} knows no item yet."
+        raise FreshetError(what, remedy="Judge a later one; see `freshet status`.", version=reading.version)
+    return Subject(f"version {reading.version}", head, learner)
 
 
 def _ruled(readings: Sequence[Reading], chosen: Mapping[int, Settings]) -> Any:

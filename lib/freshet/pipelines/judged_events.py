@@ -58,11 +58,11 @@ def learned_after(readings: Sequence[Reading]) -> Judged:
     later = [commit for commit in every if commit.version not in known and commit.accepted_count]
     names = " and ".join(str(reading.version) for reading in readings)
     if not later:
-        last = max((commit.version for commit in every if commit.kind == LEARN and commit.version in known), default=0)
+        older = [f" (--version {commit.version})" for commit in every if commit.kind == LEARN][-2:-1]
         raise FreshetError(
             f"No event was learned after version {names}: there is nothing to judge it by yet.",
-            remedy=f"Judge an older one (--version {max(last - 1, 0)}), give events of elsewhere (--events PATH), wait for more, "
-            "or name a span with --from and --to: what a version has learned itself it knows too well.",
+            remedy=f"Judge an older one{''.join(older)}, give events of elsewhere (--events PATH), or wait for more. A span "
+            "(--from, --to) may be of events it has learned itself, and those it knows too well.",
             versions=[reading.version for reading in readings],
         )
     return Judged(stored.events_of(tables, later), f"learned after version {names}")
