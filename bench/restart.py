@@ -32,7 +32,7 @@ def measure(options: Options) -> Result:
     result = Result(" ".join((__doc__ or "").split()))
     folder = options.folder("restart")
     made = settings(folder, *MODEL)
-    rows = _make(folder, options.pairs(ROWS, ROWS // 10), made, options.seed)
+    rows = make(folder, options.pairs(ROWS, ROWS // 10), made, options.seed)
     found: dict[str, list[dict[str, float]]] = {"open": [], "plain": []}
     for _ in range(options.pairs(7, 2)):
         for what, laps in found.items():
@@ -47,7 +47,7 @@ def measure(options: Options) -> Result:
     return result
 
 
-def _make(folder: Path, rows: int, chosen: Settings, seed: int) -> int:
+def make(folder: Path, rows: int, chosen: Settings, seed: int) -> int:
     """Learn from as many users as give these rows: each has one of the model and one of its history."""
     users, batch = rows // 2, min(250_000, rows // 2)
     rng = np.random.default_rng(seed)

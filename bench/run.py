@@ -33,6 +33,7 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "head": ("head", "Cost follows the batch, not the model"),
     "quality": ("quality", "Shards and rounds"),
     "restart": ("restart", "Restart"),
+    "deciding": ("deciding", "What deciding costs"),
     "topk": ("topk", "Lists for everybody"),
     "real": ("real", "Public sets"),
     "labels": ("labels", "Clicked or not"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -82,15 +82,28 @@ def test_the_gate_publishes_what_it_scored_and_a_restart_goes_on_with_its_eviden
         assert gate.champion.digest == opened.head.digest
 
 
-def test_what_is_certainly_worse_is_refused_and_left_behind_where_that_is_set(site) -> None:
-    """A learning rate far too high after a good start."""
-    site.sets += ["model.name=bpr", "gate.on_worse=rollback"]
-    site.write(1600, 160)
-    site.train(*JUDGED, until=lambda read: read >= 960)
+def test_what_is_certainly_worse_is_refused_and_left_behind_where_that_is_set(site, monkeypatch) -> None:
+    """The head's gains are cut to a third after a good start, as if it had learned something wrong."""
+    from freshet.pipelines import gating
+
+    site.sets += ["gate.on_worse=rollback"]
+    site.write(1280, 160)
+    site.train(*JUDGED, until=lambda read: read >= 640)
     good = site.snapshots()[-1]
-    site.train(*JUDGED, "model.optimizer.learning_rate=2.0", "model.optimizer.bias_rate=2.0", "gate.max_norm_growth=1000", "guard.max_capped_share=1.0", "gate.margin=0.02")
+    real = gating.pair
+
+    def worse(*arguments):
+        found = real(*arguments)
+        return replace(found, sums={name: (head / 3, other, n) for name, (head, other, n) in found.sums.items()})
+
+    monkeypatch.setattr(gating, "pair", worse)
+    site.train(*JUDGED, "gate.margin=0.02")
     told = decided(site.spark, site.settings(), n=99, evidence=True)
-    refused = [row for row in told if row["kind"] == "refuse"]
-    back = [row for row in told if row["kind"] == "roll back"]
-    assert refused and back and back[0]["version"] <= good.version, json.dumps(told, default=str)
-    assert refused[0]["evidence"]["high"] < -0.02
+    refused = next(row for row in told if row["kind"] == "refuse")
+    back = next(row for row in told if row["kind"] == "roll back")
+    assert refused["reason"].startswith("worse: ") and refused["evidence"]["high"] < -0.02
+    assert back["version"] <= good.version and back["actor"] == "gate" and back["from_version"] > back["version"]
+    rows = site.snapshots()
+    rollback = next(s for s in rows if s.kind == "rollback")
+    assert rollback.digest == next(s for s in rows if s.version == back["version"]).digest
+    assert [s.kind for s in rows if s.version > rollback.version][:1] in (["learn"], [])  # and it learns on from there

@@ -100,17 +100,25 @@ def go_on(opened: Opened, say: Callable[[str], None]) -> None:
             learn_again(opened, row["version"], row["from_version"], evidence["where"], say)
 
 
-def learn_again(
-    opened: Opened, after: int, last: int, where: str | None, say: Callable[[str], None] = lambda _: None
-) -> dict[str, int]:
-    """Learn the micro-batches of the versions after `after` up to `last` on the head, as far as that was not done."""
+def left_to_learn(opened: Opened, after: int, last: int) -> list[Snapshot]:
+    """The versions after `after` up to `last` that learned something which the line of `opened` has not learned, in order."""
     history = opened.history
     newest = history.newest(opened.writer.line)
     assert newest is not None
     done = {_batch(row) for row in history.commits(newest.version) if row.kind in (*LEARNING, ITEMS)}
-    left = [row for row in history.commits(last, above=after) if row.kind in (*LEARNING, ITEMS) and _batch(row) not in done]
+    return [row for row in history.commits(last, above=after) if row.kind in (*LEARNING, ITEMS) and _batch(row) not in done]
+
+
+def learn_again(
+    opened: Opened, after: int, last: int, where: str | None, say: Callable[[str], None] = lambda _: None,
+    most: int | None = None,
+) -> dict[str, int]:
+    """Learn the micro-batches of the versions after `after` up to `last` on the head, as far as that was not done; at most so
+    many of them."""
+    history = opened.history
+    left = left_to_learn(opened, after, last)[:most]
     counts = {"relearned": 0, EXCLUDED: 0}
-    events = read_events(opened.tables, history, left[0].version, last) if left else iter(())
+    events = read_events(opened.tables, history, left[0].version, left[-1].version) if left else iter(())
     for number, row in enumerate(left, 1):
         if row.kind == ITEMS:
             take_again(opened, row)

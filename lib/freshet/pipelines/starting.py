@@ -98,17 +98,18 @@ def check_structure(newest: Snapshot | None, settings: Settings, tables: Tables)
     """Refuse settings that would make the model's rows mean something else, to whoever writes them or makes lists of them."""
     if newest is None:
         return
-    before = Settings.from_json(History.settings_of(tables, newest.version))
-    changed = [
-        (".".join(path), _at(before, path), _at(settings, path)) for path in STRUCTURE
-        if _at(before, path) != _at(settings, path)
-    ]
+    changed = changed_structure(Settings.from_json(History.settings_of(tables, newest.version)), settings)
     if changed:
         listed = "; ".join(f"{name} was {old!r} and is {new!r}" for name, old, new in changed)
         raise SettingsError(
             f"The model under {settings.store.root} was made with other settings: {listed}.",
             remedy="Set them back, or start another model in another store.root.", problems=changed,
         )
+
+
+def changed_structure(before: Settings, now: Settings) -> list[tuple[str, object, object]]:
+    """(name, before, now) of the settings that shape rows and differ."""
+    return [(".".join(path), _at(before, path), _at(now, path)) for path in STRUCTURE if _at(before, path) != _at(now, path)]
 
 
 def _at(settings: Settings, path: tuple[str, ...]) -> object:

@@ -94,13 +94,13 @@ class Writer:
             raise _fenced(writer, rival, row.version)
         return writer
 
-    def begin(self) -> Attempt:
-        """A new attempt at the next version, on the branch the line stands on."""
+    def begin(self, line: str | None = None) -> Attempt:
+        """A new attempt at the next version, on the branch the line (default: the writer's) stands on."""
         with self._lock:  # another thread's commit is uncertain only while it runs: a look at it then would forget it
             if self._uncertain:
                 self.history.replace(History.load(self.tables))
                 self._uncertain = False
-            newest = self.history.newest(self.line)
+            newest = self.history.newest(line or self.line)
             branch = self.line if newest is None else newest.branch
             parent = None if newest is None else newest.version
             return Attempt(new_commit_id(self.epoch), self.history.next_version(), branch, parent)

@@ -1,0 +1,78 @@
+"""What deciding costs. The gate: catching up with micro-batches of 200,000 events, the published version in memory and scored
+with the head, beside a learner that publishes every version; two learners of one session take the same files in turn.
+Publishing and rolling back: a model of a million rows, by a learner that runs, from the request it takes up to the last commit
+and the head of then; seconds, on a machine of the size above.
+"""
+
+from __future__ import annotations
+
+import time
+
+from event_files import EventFiles
+from figures import Figure, Options, Result, middle, ratio, stage_table
+from restart import MODEL, ROWS, make
+from speed_catchup import ROWS as EVENTS
+from speed_catchup import WARM
+from streams import Fed, LearnerStream, session, settings
+
+from freshet.pipelines.gating import Gate, settle_published
+from freshet.pipelines.publishing import publish
+from freshet.pipelines.rolling import roll_back
+from freshet.pipelines.starting import open_learner
+
+GATES = {"head": "gate.publish=head", "judged": "gate.publish=judged"}
+
+
+def measure(options: Options) -> Result:
+    """The gate, then the commands."""
+    result = Result(" ".join((__doc__ or "").split()))
+    fed = _fed(options)
+    ours, plain = ([one.seconds for one in fed[name]] for name in ("judged", "head"))
+    result.figures.append(ratio("deciding.gate", "a micro-batch of 200,000 events with the gate over one without", ours, plain))
+    result.tables.append(stage_table("Stages of a micro-batch of 200,000 events", {
+        name: [one.stages | {"whole trigger": one.seconds} for one in laps] for name, laps in fed.items()}, 1.0, "s"))
+    rows, laps = _commands(options)
+    for name, seconds in laps.items():
+        value, low, high = middle(seconds)
+        result.figures.append(Figure(f"deciding.{name}", f"seconds of {name} on {rows:,} rows", value, low, high, f"{len(seconds)} times"))
+    return result
+
+
+def _fed(options: Options) -> dict[str, list[Fed]]:
+    spark, folder, count = session(), options.folder("deciding"), WARM + options.pairs(10, 3)
+    files = EventFiles(count, EVENTS, "parquet", seed=options.seed)
+    learners, fed = {}, {}
+    for name, gate in GATES.items():
+        learners[name] = LearnerStream(spark, settings(folder / name, "source.format=parquet", gate))
+        fed[name] = []
+    for number in range(count):
+        hidden = files.drop(number, *(learner.events for learner in learners.values()))
+        for (name, learner), path in zip(learners.items(), hidden, strict=True):
+            one = learner.feed(path) if number else learner.first(path)
+            if number >= WARM:
+                fed[name].append(one)
+    for learner in learners.values():
+        learner.stop()
+    return fed
+
+
+def _commands(options: Options) -> tuple[int, dict[str, list[float]]]:
+    folder = options.folder("commands")
+    made = settings(folder, *MODEL, "gate.publish=manual")
+    rows = make(folder, options.pairs(ROWS, ROWS // 10), made, options.seed)
+    found: dict[str, list[float]] = {"publish": [], "rollback": []}
+    with open_learner(session(), made, False, lambda _: None) as opened:
+        settle_published(opened)
+        learned = [row.version for row in opened.history.live() if row.kind == "learn"]
+        Gate(opened)
+        for _ in range(options.pairs(5, 2)):
+            for name in found:
+                start = time.perf_counter()
+                if name == "publish":
+                    publish(opened.writer, made, version=learned[-2], actor="bench", reason="bench", force=True)
+                else:
+                    roll_back(opened, to=learned[-2], actor="bench", reason="bench")
+                Gate(opened)  # the published version is in memory again
+                found[name].append(time.perf_counter() - start)
+    return rows, found
+

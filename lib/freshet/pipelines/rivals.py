@@ -1,0 +1,208 @@
+"""A retrained candidate beside the line that learns: it catches up on what the line has learned since, is held against it on
+those same micro-batches, and takes its place in one commit, or does not.
+
+    retrain@N    parent v; then one version of kind `relearn` for each micro-batch the line learned after v
+    main@M       kind `rebase`, on the candidate's path: nothing that was learned online is lost
+
+Both have scored each of these micro-batches before they learned it, so the evidence is in the metrics that stand in the
+tables. The rules are the gate's.
+"""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from freshet.errors import FreshetError
+from freshet.learner import Learner
+from freshet.paired import norm_growth
+from freshet.pipelines.opening import Reading, load_head, load_memory
+from freshet.pipelines.rolling import left_to_learn, learn_again
+from freshet.pipelines.starting import Opened, changed_structure
+from freshet.policy.gate import HOLD, PUBLISH, REFUSE, Paired, Verdict, weigh
+from freshet.prequential import SERVED
+from freshet.schema import DECISIONS, SNAPSHOTS
+from freshet.settings import Settings
+from freshet.store.commit import Attempt, Writer
+from freshet.store.decisions import GATE, decision_row, decisions
+from freshet.store.snapshots import MAINTAIN, REBASE, RELEARN, RETRAIN, History, Snapshot
+
+AHEAD = 2  # micro-batches a candidate learns for each of the line: it gets nearer, and the stream hardly waits
+
+
+@dataclass
+class OnBranch:
+    """The writer of a model, on a branch beside its line."""
+
+    writer: Writer
+    line: str
+
+    @property
+    def history(self) -> History:
+        return self.writer.history
+
+    def begin(self) -> Attempt:
+        return self.writer.begin(self.line)
+
+    def commit(self, attempt: Attempt, parts: Mapping[str, pa.Table], fields: Mapping[str, Any]) -> Snapshot:
+        return self.writer.commit(attempt, parts, fields)
+
+
+def newest_candidate(history: History, line: str) -> Snapshot | None:
+    """The newest candidate that was made from what the line stands on; None without one."""
+    newest = history.newest(line)
+    made = [row for row in history.live() if row.kind == RETRAIN]
+    if not made or newest is None or made[-1].parent is None or not history.on_path(newest.version, made[-1].parent):
+        return None
+    return made[-1]
+
+
+class Candidate:
+    """A candidate in memory, on its way after the line."""
+
+    def __init__(self, opened: Opened, made: Snapshot) -> None:
+        assert made.parent is not None
+        self.made, self._line = made, opened
+        newest = opened.history.newest(made.branch)
+        assert newest is not None
+        reading = Reading(opened.tables, opened.history, newest.version, newest)
+        head = load_head(reading, opened.settings, opened.learner)
+        load_memory(head, reading, opened.settings)
+        self.opened = replace(opened, head=head, writer=OnBranch(opened.writer, made.branch))  # type: ignore[arg-type]
+
+    def catch_up(self, most: int | None = None) -> int:
+        """Learn at most so many of the micro-batches that the line has learned since; how many are left."""
+        line = self._line
+        newest = line.history.newest(line.writer.line)
+        assert newest is not None and self.made.parent is not None
+        learn_again(self.opened, self.made.parent, newest.version, None, most=most)
+        return len(left_to_learn(self.opened, self.made.parent, newest.version))
+
+    def evidence(self) -> list[Paired]:
+        """What both scored before they learned it, micro-batch by micro-batch."""
+        line, history = self._line, self._line.history
+        mine = [row for row in history.live() if row.branch == self.made.branch and row.kind == RELEARN]
+        newest = history.newest(line.writer.line)
+        assert newest is not None
+        theirs = {(row.checkpoint_id, row.batch_id): row for row in history.commits(newest.version) if row.batch_id is not None}
+        pairs = [(row, theirs[row.checkpoint_id, row.batch_id]) for row in mine if (row.checkpoint_id, row.batch_id) in theirs]
+        if not pairs:
+            return []
+        told = _metrics(line, [row.commit_id for pair in pairs for row in pair], line.learner)
+        return [
+            _paired(line.learner.judged_by, told[one.commit_id], told[other.commit_id]) for one, other in pairs
+            if told.get(one.commit_id) and told.get(other.commit_id)
+        ]
+
+    def take_over(self, verdict: Verdict, actor: str, asked: Mapping[str, Any]) -> Snapshot:
+        """Put the candidate in the place of the line: one commit, which holds the decision; then its head is the head."""
+        line, history = self._line, self._line.history
+        here, there = history.newest(line.writer.line), history.newest(self.made.branch)
+        assert here is not None and there is not None
+        number = history.next_version()
+        words = f"{verdict.rule}: {verdict.reason}"
+        decision = decision_row(PUBLISH, self.made.version, words, {**verdict.evidence, **asked}, actor, here.version)
+        fields = {
+            "digest": there.digest, "row_counts": there.row_counts, "event_clock": there.event_clock,
+            "published": None if here.published is None else number,
+        }
+        row = line.writer.branch_off(REBASE, there.version, words, fields, {DECISIONS.name: decision}, line.writer.line)
+        line.head = self.opened.head
+        return row
+
+
+class Follower:
+    """The newest open candidate of an opened model, followed between micro-batches."""
+
+    def __init__(self, opened: Opened, say: Callable[[str], None]) -> None:
+        self._opened, self._say = opened, say
+        self._looked = 0  # events scored by both at the last look
+        self._made = self._open()
+        self._candidate: Candidate | None = None
+
+    def _open(self) -> Snapshot | None:
+        opened = self._opened
+        made = newest_candidate(opened.history, opened.writer.line)
+        if made is None:
+            return None
+        rows = decisions(opened.tables, opened.history).where(f"version = {made.version} and kind in ('{PUBLISH}', '{REFUSE}')")
+        if opened.tables.collect(DECISIONS.name, rows.limit(1)).num_rows:
+            return None
+        recorded = Settings.from_json(History.settings_of(opened.tables, made.version))
+        if changed_structure(recorded, opened.settings):
+            self._say(f"candidate {made.version} was made with other settings of the model; it is left alone")
+            return None
+        return made
+
+    def step(self, most: int | None = AHEAD) -> bool:
+        """Let the candidate learn, and decide about it when it has caught up and enough was scored; whether it took over."""
+        if self._made is None:
+            return False
+        if self._candidate is None:
+            self._candidate = Candidate(self._opened, self._made)
+            self._say(f"candidate {self._made.version} is catching up")
+        if self._candidate.catch_up(most):
+            return False
+        opened, rules = self._opened, self._opened.settings.gate
+        seen = self._candidate.evidence()
+        events = sum(paired.sums["all"][2] for paired in seen)
+        if events < max(rules.min_events, 2 * self._looked):
+            return False
+        self._looked = events
+        growth = norm_growth(opened.learner.model, self._candidate.opened.head, opened.head)
+        verdict = weigh(seen, rules.min_events, growth, rules)
+        self._say(f"candidate {self._made.version}: {verdict.kind}, {verdict.rule}: {verdict.reason}")
+        if verdict.kind == PUBLISH:
+            self._candidate.take_over(verdict, GATE, {})
+            return True
+        self._record(verdict)
+        return False
+
+    def _record(self, verdict: Verdict) -> None:
+        opened, made = self._opened, self._made
+        assert made is not None
+        words = f"{verdict.rule}: {verdict.reason}"
+        row = decision_row(verdict.kind, made.version, words, verdict.evidence, GATE, made.parent)
+        opened.writer.commit(opened.writer.begin(), {DECISIONS.name: row}, {"kind": MAINTAIN, "reason": words})
+        if verdict.kind != HOLD:
+            self._made = self._candidate = None
+
+
+def publish_candidate(opened: Opened, version: int, actor: str | None, reason: str, **asked: Any) -> dict[str, Any]:
+    """Let a candidate take over without asking the rules, once it has caught up. Raises FreshetError for what is no candidate of
+    this line."""
+    made = opened.history.get(version)
+    newest = opened.history.newest(opened.writer.line)
+    assert newest is not None
+    if made is None or made.kind != RETRAIN or made.parent is None or not opened.history.on_path(newest.version, made.parent):
+        raise FreshetError(f"Version {version} is no candidate of what the model stands on.", remedy="Retrain again.", version=version)
+    candidate = Candidate(opened, made)
+    candidate.catch_up()
+    row = candidate.take_over(Verdict(PUBLISH, "forced", reason), actor or getpass.getuser(), asked)
+    return {"published": row.version, "candidate": version, "before": newest.version}
+
+
+def _metrics(opened: Opened, commits: list[str], learner: Learner) -> dict[str, dict[str, tuple[float, int]]]:
+    """By commit and slice the served sum and count of the metric the gate judges by."""
+    frame = opened.tables.read(SNAPSHOTS.name).selectExpr("commit_id", "explode(metrics) as m").select("commit_id", "m.*")
+    names = (learner.judged_by, f"{learner.judged_by}~sampled")
+    frame = frame.where(frame.metric.isin(*names) & (frame.scoring == SERVED) & (frame.learner == learner.model.name))
+    found: dict[str, dict[str, tuple[float, int]]] = {}
+    for row in opened.tables.collect(SNAPSHOTS.name, frame).to_pylist():
+        if row["commit_id"] in commits:
+            found.setdefault(row["commit_id"], {})[row["slice"]] = (row["total"], row["events"])
+    return found
+
+
+def _paired(metric: str, mine: Mapping[str, tuple[float, int]], theirs: Mapping[str, tuple[float, int]]) -> Paired:
+    """Their sums as if over the same number of events, where one of the two could not judge some of them."""
+    sums = {}
+    for name, (total, count) in mine.items():
+        other, events = theirs.get(name, (0.0, 0))
+        if count and events:
+            sums[name] = (total, other * count / events, count)
+    return Paired(metric, {"all": (0.0, 0.0, 0), **sums})
