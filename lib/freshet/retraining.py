@@ -27,6 +27,7 @@ from freshet.head import Head
 from freshet.kernels.seeds import combine, mix
 from freshet.learner import Learner, Run
 from freshet.models.contract import Events, Model
+from freshet.normalising import NONE, OFFSETS, begun, scale_of, scaled, unscaled
 from freshet.prequential import SEQUENTIAL, SERVED
 from freshet.report import Metric
 from freshet.schema import MIX
@@ -40,7 +41,8 @@ ERRORS = ("rmse", "mae", "logloss", "hinge", "perceptron")  # metrics of which l
 class Plan:
     """Most passes; passes in a row that may be no better; shares of the events held out, and how they are chosen (one of
     SPLITS); the metric that tells which pass is best (None: the model's own); held out events that are ranked (0: all); events
-    of a micro-batch; seed."""
+    of a micro-batch; seed; how values are normalised for the passes (one of normalising.NORMALISATIONS, other than none of mf with
+    sgd alone)."""
 
     passes: int
     patience: int
@@ -51,6 +53,7 @@ class Plan:
     sample: int
     micro_batch: int
     seed: int
+    normalise: str = NONE
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,14 @@ class Pass:
 
 @dataclass(frozen=True)
 class Retrained:
-    """The head after the best pass, the passes, the name of the metric that decided, the test metrics of the best pass."""
+    """The head after the best pass, the passes, the name of the metric that decided, the test metrics of the best pass, the
+    names of the blocks that were learned."""
 
     head: Head
     passes: tuple[Pass, ...]
     metric: str
     test: tuple[Metric, ...]
+    learned: frozenset[str]
 
     @property
     def best(self) -> Pass:
@@ -112,13 +117,23 @@ def retrain(
     metric, learned = plan.metric or own_metric(learner.model), learned_blocks(learner, start, take(events, slice(0)))
     judge = Learner(learner.model, replace(learner.spec, metrics=replace(learner.spec.metrics, sample=plan.sample)))
     worth = empty() if weights is None else start
+    scale = scale_of(plan.normalise, train.value)
+    teacher = learner if scale is None else Learner(scaled(learner.model, scale), learner.spec)
+
+    def said(head: Head) -> Head:
+        if scale is None:
+            return head
+        copied = restart(empty(), head, head, head, learned)
+        unscaled(copied, scale)
+        return copied
+
     passes: list[Pass] = []
-    head = best = weights or empty()
+    head = best = _begun(learner, empty, train, plan) if weights is None else weights
     while len(passes) < plan.passes and (not passes or any(one.best for one in passes[-plan.patience :])):
         number = len(passes) + 1
         head = restart(empty(), start, head, worth, learned)
-        loss = one_pass(learner, head, train, plan, run, watch, number)
-        metrics, mixes = judge.measure(head, validation)
+        loss = one_pass(teacher, head, train, plan, run, watch, number)
+        metrics, mixes = judge.measure(said(head), validation)
         if mixes is not None:
             head.put(MIX, mixes)
         found = value(metrics, metric, learner.model.name)
@@ -126,10 +141,10 @@ def retrain(
         passes.append(Pass(number, loss, tuple(metrics), found, good))
         watch(passes[-1])
         best = head if good else best
-    tested, _ = judge.measure(best, test)
+    tested, _ = judge.measure(said(best), test)
     if plan.split == TIME:
-        one_pass(learner, best, take(events, np.sort(np.concatenate(parts[1:]))), plan, run, watch, 0)
-    return Retrained(best, tuple(passes), metric, tuple(tested))
+        one_pass(teacher, best, take(events, np.sort(np.concatenate(parts[1:]))), plan, run, watch, 0)
+    return Retrained(said(best), tuple(passes), metric, tuple(tested), learned)
 
 
 def one_pass(learner: Learner, head: Head, events: Events, plan: Plan, run: Run, watch: Watcher, number: int) -> float:
@@ -150,6 +165,14 @@ def one_pass(learner: Learner, head: Head, events: Events, plan: Plan, run: Run,
         watch(Progress(number, min(begin + plan.micro_batch, len(events)), len(events)))
     total, count = sum(one.total for one in losses), sum(one.events for one in losses)
     return replace(losses[0], total=total, events=count).mean if losses else math.nan
+
+
+def _begun(learner: Learner, empty: Callable[[], Head], train: Events, plan: Plan) -> Head:
+    """Where learned rows begin without weights: at nothing, or at the biases of the events."""
+    head = empty()
+    for name, rows in begun(learner.model, train, plan.seed).items() if plan.normalise == OFFSETS else ():
+        head.put(name, rows)
+    return head
 
 
 def restart(head: Head, start: Head, weights: Head, worth: Head, learned: frozenset[str]) -> Head:

@@ -116,6 +116,7 @@ class Writer:
         it. What was published of them is no longer, the version gone back to is in its stead. Raises StateDamaged when there
         is no such version."""
         with self._lock:
+<<<<<<< HEAD
             number = self.history.next_version()
             branch = f"{self.line}@{number}"
             path = (*self.history.path_of(version), (branch, None))
@@ -129,6 +130,24 @@ class Writer:
                 "event_clock": old.event_clock, "published": published,
             }
             return self.commit(Attempt(new_commit_id(self.epoch), number, branch, version), parts or {}, fields)
+=======
+            old = self.history.get(version)
+            kept = {} if old is None else {"digest": old.digest, "row_counts": old.row_counts, "event_clock": old.event_clock}
+            return self.branch_off(ROLLBACK, version, reason, kept, parts or {}, self.line)
+
+    def branch_off(
+        self, kind: str, version: int, reason: str, fields: Mapping[str, Any], parts: Mapping[str, pa.Table],
+        line: str | None = None,
+    ) -> Snapshot:
+        """Commit a version that stands on `version`, on a new branch `line@N` (default: a line named for the kind). Raises
+        StateDamaged when there is no such version."""
+        with self._lock:
+            number = self.history.next_version()
+            branch = f"{line or kind}@{number}"
+            path = (*self.history.path_of(version), (branch, None))
+            attempt = Attempt(new_commit_id(self.epoch), number, branch, version)
+            return self.commit(attempt, parts, {"kind": kind, "reason": reason, "path": path, **fields})
+>>>>>>> 415410c (Retraining as a candidate, normalised values, starts from alternating least squares, distances of rows)
 
     def commit(self, attempt: Attempt, parts: Mapping[str, pa.Table], fields: Mapping[str, Any]) -> Snapshot:
         """Append the parts and then the snapshot row; see the module for what it promises.
