@@ -14,7 +14,21 @@ from freshet.head import Head
 from freshet.models.contract import USER, Events
 from freshet.normalising import MEAN, MIN_MAX, NORMALISATIONS, OFFSETS, Z_SCORE, offsets
 from freshet.pipelines.assembly import new_head
-from freshet.retraining import LEAVE_LAST_OUT, RANDOM, TIME, Pass, Plan, Progress, Retrained, learned_blocks, retrain, split, take
+from freshet.retraining import (
+    ANYWHERE,
+    LEAVE_LAST_OUT,
+    RANDOM,
+    TIME,
+    Pass,
+    Plan,
+    Progress,
+    Retrained,
+    anywhere,
+    learned_blocks,
+    retrain,
+    split,
+    take,
+)
 
 PLAN = Plan(passes=3, patience=3, validation=0.0, test=0.0, split=TIME, metric=None, sample=0, micro_batch=200, seed=1)
 MODELS = pytest.mark.parametrize("name", ["mf", "rating", "bpr", "history", "blend", "fm"])
@@ -189,3 +203,26 @@ def test_offsets_are_the_damped_means() -> None:
     one = Lab(settings("model.name=mf"))
     rated = {how: again(one, events, replace(PLAN, passes=1, normalise=how)).passes[0].loss for how in ("none", OFFSETS)}
     assert rated[OFFSETS] < rated["none"]
+
+
+def test_beside_an_item_any_other_of_the_user_may_stand_and_never_its_own_event() -> None:
+    events = checkerboard(400)
+    one_item = events.item_key.copy()
+    one_item[:] = np.arange(400)  # so that an item tells its event
+    events = replace(events, item_key=one_item, user_key=np.where(np.arange(400) == 7, -5, events.user_key))
+    items, length = anywhere(events, 16, seed=1)
+    assert length[7] == 0 and (np.delete(length, 7) == 16).all()
+    rest = np.delete(np.arange(400), 7)
+    assert (events.user_key[items[rest]] == events.user_key[rest, None]).all() and (items[rest] != rest[:, None]).all()
+    first = events.user_key == events.user_key[0]
+    met = np.unique(items[first])
+    assert np.array_equal(met, np.flatnonzero(first))  # all of them, those after an event as well
+    assert not np.array_equal(anywhere(events, 16, seed=2)[0], items)
+
+
+def test_what_is_counted_is_counted_in_the_order_of_the_stream_whatever_stands_beside() -> None:
+    one, events = Lab(settings("model.name=blend")), checkerboard(900)
+    stream, mixed = (again(one, events, replace(PLAN, context=context)).head for context in ("stream", ANYWHERE))
+    rows = bits(one, stream), bits(one, mixed)
+    assert rows[0]["neighbours"] == rows[1]["neighbours"] and rows[0]["history"] == rows[1]["history"]
+    assert rows[0]["past"] != rows[1]["past"]

@@ -70,10 +70,12 @@ class Learner:
         self.spec = spec
 
     def learn(
-        self, head: Head, events: Events, run: Run, timer: Timer = lambda stage: nullcontext(), served: bool = True
+        self, head: Head, events: Events, run: Run, timer: Timer = lambda stage: nullcontext(), served: bool = True,
+        among: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> Learned:
         """Learn events in canonical order; they are scored by the head first, unless not `served`: events that it has learned
-        before say nothing of it. Raises BatchRefused (reason `not finite` or `capped`); the head never changes."""
+        before say nothing of it. `among` (as Context.recent and Context.length) stands for the users' newest items in what is
+        learned by shards. Raises BatchRefused (reason `not finite` or `capped`); the head never changes."""
         model = self.model
         events = by_propensity(events, self.spec.propensity_clip)
         positive = model.positive(events)
@@ -82,7 +84,8 @@ class Learner:
             with timer("gather"):
                 ahead = advance(head, events, positive, self.spec.companions)
                 counting = aside.submit(model.tally, head.gather, events, positive, ahead.context)
-                examples = model.examples(events, ahead.context)
+                context = ahead.context if among is None else replace(ahead.context, recent=among[0], length=among[1])
+                examples = model.examples(events, context)
                 space = Workspace(head, model.blocks(), examples, self.spec.seed)
             with timer("score"):
                 metrics, mixes = self._scored(head, events, positive, ahead.context, space) if served else ([], None)

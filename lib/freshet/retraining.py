@@ -32,6 +32,7 @@ from freshet.prequential import SEQUENTIAL, SERVED
 from freshet.report import Metric
 from freshet.schema import MIX
 
+STREAM, ANYWHERE = "stream", "anywhere"
 TIME, LEAVE_LAST_OUT, RANDOM = "time", "leave-last-out", "random"
 SPLITS = (TIME, LEAVE_LAST_OUT, RANDOM)
 ERRORS = ("rmse", "mae", "logloss", "hinge", "perceptron")  # metrics of which less is better
@@ -42,7 +43,7 @@ class Plan:
     """Most passes; passes in a row that may be no better; shares of the events held out, and how they are chosen (one of
     SPLITS); the metric that tells which pass is best (None: the model's own); held out events that are ranked (0: all); events
     of a micro-batch; seed; how values are normalised for the passes (one of normalising.NORMALISATIONS, other than none of mf with
-    sgd alone)."""
+    sgd alone); what a user's item is learned beside: the newest before it (STREAM) or any of his others (ANYWHERE)."""
 
     passes: int
     patience: int
@@ -54,6 +55,7 @@ class Plan:
     micro_batch: int
     seed: int
     normalise: str = NONE
+    context: str = STREAM
 
 
 @dataclass(frozen=True)
@@ -154,17 +156,38 @@ def one_pass(learner: Learner, head: Head, events: Events, plan: Plan, run: Run,
     if number > 1:
         companions = replace(companions, seed=int(combine(np.uint64(companions.seed), np.uint64(number))))
     learner = Learner(learner.model, replace(learner.spec, companions=companions))
+    among = None
+    if number and plan.context == ANYWHERE and companions.recent:
+        among = anywhere(events, companions.recent, companions.seed)
     wanted = (learner.model.loss_metric, SEQUENTIAL, "all")
     losses: list[Metric] = []
     for begin in range(0, len(events), plan.micro_batch):
-        batch = take(events, slice(begin, begin + plan.micro_batch))
-        made = learner.learn(head, batch, run, served=number < 2)
+        at = slice(begin, begin + plan.micro_batch)
+        batch = take(events, at)
+        made = learner.learn(head, batch, run, served=number < 2, among=None if among is None else (among[0][at], among[1][at]))
         head.apply(made.changes, made.digest)
         head.clock = max(head.clock, int(batch.event_at.max()))
         losses += [one for one in made.metrics if (one.metric, one.scoring, one.slice) == wanted]
         watch(Progress(number, min(begin + plan.micro_batch, len(events)), len(events)))
     total, count = sum(one.total for one in losses), sum(one.events for one in losses)
     return replace(losses[0], total=total, events=count).mean if losses else math.nan
+
+
+def anywhere(events: Events, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(int64[n, count] items, int32[n] how many: all or none): for each event items of other events of its user, before it or
+    after, drawn by the event's id with replacement; none where he has no other."""
+    n = len(events)
+    order = np.argsort(events.user_key, kind="stable")
+    _, first, size = np.unique(events.user_key[order], return_index=True, return_counts=True)
+    start, others = np.empty(n, np.int64), np.empty(n, np.int64)
+    start[order], others[order] = np.repeat(first, size), np.repeat(size, size) - 1
+    place = np.empty(n, np.int64)
+    place[order] = np.arange(n)
+    drawn = mix(events.event_hash.view(np.uint64) ^ mix(np.uint64(seed)))[:, None] + np.arange(count, dtype=np.uint64)
+    at = start[:, None] + (mix(drawn.ravel()).reshape(n, count) % np.maximum(others, 1).astype(np.uint64)[:, None]).astype(np.int64)
+    at += at >= place[:, None]
+    items = events.item_key[order]
+    return items[np.minimum(at, n - 1)], np.where(others > 0, count, 0).astype(np.int32)
 
 
 def _begun(learner: Learner, empty: Callable[[], Head], train: Events, plan: Plan) -> Head:

@@ -170,7 +170,7 @@ def _learned(
     metric = None if chosen.metric == "auto" else chosen.metric
     plan = Plan(
         chosen.passes, chosen.patience, chosen.validation, chosen.test, chosen.split, metric, chosen.sample, chosen.micro_batch,
-        settings.model.seed, chosen.normalise,
+        settings.model.seed, chosen.normalise, chosen.context,
     )
     watch = Watch(say, chosen.passes)
     return passes(learner, lambda: new_head(learner.model, settings), start, events, plan, run, weights, watch)

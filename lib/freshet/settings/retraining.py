@@ -23,6 +23,7 @@ class RetrainSettings(Section):
     sample: CountOrNone = 2000
     micro_batch: Count = 20_000
     start: Literal["cold", "warm", "als"] = "cold"
+    context: Literal["stream", "anywhere"] = "stream"
     normalise: Literal["none", "mean", "offsets", "min-max", "z-score"] = "none"
 
     @model_validator(mode="after")
