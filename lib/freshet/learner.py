@@ -88,7 +88,7 @@ class Learner:
                 examples = model.examples(events, context)
                 space = Workspace(head, model.blocks(), examples, self.spec.seed)
             with timer("score"):
-                metrics, mixes = self._scored(head, events, positive, ahead.context, space) if served else ([], None)
+                metrics, mixes = self._metrics(head, events, positive, ahead.context, space) if served else ([], None)
             with timer("learn"):
                 metrics += self._rounds(head, events, positive, space, run, timer)
             with timer("tally"):
@@ -110,9 +110,9 @@ class Learner:
         positive = self.model.positive(events)
         context = advance(head, events, positive, self.spec.companions).context
         space = Workspace(head, self.model.blocks(), self.model.examples(events, context), self.spec.seed)
-        return self._scored(head, events, positive, context, space)
+        return self._metrics(head, events, positive, context, space)
 
-    def _scored(
+    def _metrics(
         self, head: Head, events: Events, positive: np.ndarray, context: Context, space: Workspace
     ) -> tuple[list[Metric], Rows | None]:
         metrics, mixes = prequential.ranking_metrics(head, self.model, events, positive, context, self.spec.metrics)

@@ -122,11 +122,7 @@ SNAPSHOTS = Table("snapshots", "a version of the model; appending it is the comm
     Column("parent", "bigint", "version it was made from; null for the first"),
     Column("path", "array<struct<branch:string,upto:bigint>>",
            "branches the state stands on, each up to a version, own branch last", True),
-<<<<<<< HEAD
-    Column("kind", "string", "start, learn, relearn, items, refused, base, publish, rollback, skip, maintain", True),
-=======
-    Column("kind", "string", "start, learn, items, refused, base, rollback, retrain, skip, maintain", True),
->>>>>>> 415410c (Retraining as a candidate, normalised values, starts from alternating least squares, distances of rows)
+    Column("kind", "string", "start, learn, relearn, items, refused, base, publish, rollback, retrain, skip, maintain", True),
     Column("epoch", "bigint", "grows with every start of a learner; a lower one after a higher one is void", True),
     Column("run", "string", "id of the process run that made it", True),
     Column("checkpoint_id", "string", "id of the streaming checkpoint; null when no stream made it"),

@@ -119,95 +119,11 @@ def replay(common: Common, verify: bool, from_version: int | None, to_version: i
     run(common, call, show=show)
 
 
-<<<<<<< HEAD
 for _command in (
     asking.recommend, asking.explain, asking.status, asking.decisions, asking.sql,
-    keeping.publish, keeping.rollback, keeping.maintain, keeping.reset,
+    keeping.retrain, keeping.publish, keeping.rollback, keeping.maintain, keeping.reset,
 ):
     main.add_command(_command)
-=======
-@main.command()
-@click.option("--from", "first", metavar="V", help="First version whose events are learned, or a time: since then.")
-@click.option("--to", "last", metavar="W", help="Last version, or a time: up to then.")
-@click.option("--start-from", type=int, metavar="V", help="Version whose weights it starts from (with retrain.start: warm).")
-@click.option("--reason", metavar="TEXT", default="asked for", help="Why; recorded with the decision.")
-@click.option("--differences", metavar="FILE", help="Write how far each row lies from the online model's, as Parquet.")
-@with_common
-def retrain(
-    common: Common, first: str | None, last: str | None, start_from: int | None, reason: str, differences: str | None
-) -> None:
-    """Learn the `events` table in several passes.
-
-    What comes out is a candidate: a version of a branch of its own, which nobody is served by before it is published. A
-    learner may be running; it goes on.
-
-    \b
-      freshet retrain --config shop.yaml
-      freshet retrain --from 100 --to "2026-11-21 06:00" --set retrain.passes=5
-      freshet retrain --start-from 120 --set retrain.start=warm
-    """
-
-    def call(spark: Any, settings: Any) -> Any:
-        from freshet.pipelines import retrain as pipeline
-        from freshet.terminal import ProgressTable
-
-        return pipeline.retrain(
-            spark, settings, first=first, last=last, start_from=start_from, reason=reason, differences=differences,
-            say=ProgressTable().say,
-        )
-
-    run(common, call, show=show, wait=True)
-
-
-@main.command()
-@click.option("--compact", is_flag=True, help="Write a base: the whole state at the newest version, verified.")
-@click.option("--orphans", is_flag=True, help="Remove rows of attempts that never became a version.")
-@click.option("--retention", is_flag=True, help="Remove log rows below a base, older than store.log_retention.")
-@with_common
-def maintain(common: Common, compact: bool, orphans: bool, retention: bool) -> None:
-    """Keep the tables small.
-
-    Without an option all three are done. A learner may be running.
-
-    \b
-      freshet maintain
-      freshet maintain --compact --set store.root=models/shop
-    """
-    every = not (compact or orphans or retention)
-
-    def call(spark: Any, settings: Any) -> Any:
-        from freshet.pipelines import maintain as pipeline
-
-        return pipeline.maintain(
-            spark, settings, compact=compact or every, orphans=orphans or every, retention=retention or every
-        )
-
-    run(common, call, show=show)
-
-
-@main.command()
-@click.option("--yes", is_flag=True, help="Really do it.")
-@with_common
-def reset(common: Common, yes: bool) -> None:
-    """Remove a model with its tables and checkpoint.
-
-    Without --yes it only says what would go.
-
-    \b
-      freshet reset --set store.root=models/shop --yes
-    """
-
-    def call(spark: Any, settings: Any) -> Any:
-        from freshet.pipelines import reset as pipeline
-
-        return pipeline.reset(spark, settings, yes=yes)
-
-    run(common, call, show=show)
-
-
-for _asking in (asking.recommend, asking.explain, asking.status, asking.sql):
-    main.add_command(_asking)
->>>>>>> 415410c (Retraining as a candidate, normalised values, starts from alternating least squares, distances of rows)
 
 
 @main.group()

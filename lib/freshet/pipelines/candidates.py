@@ -22,13 +22,14 @@ import pyarrow.parquet as pq
 
 from freshet.errors import AlreadyRunning, FreshetError
 from freshet.head import Head
+from freshet.pipelines.requesting import ask
 from freshet.pipelines.rows import SCHEMA, deleted, to_arrow
-from freshet.schema import DECISIONS, PARAMETERS, REQUESTS
+from freshet.pipelines.starting import as_writer
+from freshet.schema import DECISIONS, PARAMETERS
 from freshet.settings import Settings
 from freshet.store.commit import Writer
-from freshet.store.decisions import REQUEST_ID, decision_row, request
-from freshet.store.lock import model_lock
-from freshet.store.snapshots import RETRAIN, History, Snapshot
+from freshet.store.decisions import REQUEST_ID, decision_row
+from freshet.store.snapshots import RETRAIN, Snapshot
 from freshet.store.tables import Tables, local_folder
 
 FOLDER, ROWS, TOLD = "_candidates", "rows.parquet", "candidate.json"
@@ -63,9 +64,7 @@ def rows_of(head: Head, parent: Head) -> pa.Table:
 def hand_over(tables: Tables, settings: Settings, rows: pa.Table, told: Told) -> dict[str, Any]:
     """Commit the candidate, or leave it to the learner that holds the model; `version`, or the request's id and who is asked."""
     try:
-        with model_lock(settings.store.root, settings.store.checkpoint_path):
-            writer = Writer.start(
-                tables, History.load(tables), run=secrets.token_hex(6), settings=settings.to_json(), reason="retrain")
+        with as_writer(tables, settings, RETRAIN) as writer:
             return {"version": commit(writer, rows, told).version}
     except AlreadyRunning as running:
         folder = _folder(settings.store.root)
@@ -74,8 +73,7 @@ def hand_over(tables: Tables, settings: Settings, rows: pa.Table, told: Told) ->
         made.mkdir(parents=True)
         pq.write_table(rows, made / ROWS)
         (made / TOLD).write_text(json.dumps(asdict(told), allow_nan=False), encoding="utf-8")
-        with model_lock(tables.path(REQUESTS.name)):
-            asked = request(tables, RETRAIN, {"candidate": candidate}, told.actor, told.reason)
+        asked = ask(tables, RETRAIN, {"candidate": candidate}, told.reason)
         return {REQUEST_ID: asked, "asked": running.facts["holder"]}
 
 

@@ -8,7 +8,6 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from freshet.errors import AlreadyRunning
-from freshet.pipelines.candidates import commit_waiting
 from freshet.pipelines.opening import open_reading
 from freshet.pipelines.requesting import ask
 from freshet.pipelines.starting import as_writer
@@ -16,15 +15,8 @@ from freshet.schema import PARAMETERS
 from freshet.settings import Settings
 from freshet.store import maintain as steps
 from freshet.store.commit import Writer
-<<<<<<< HEAD
 from freshet.store.decisions import REQUEST_ID
 from freshet.store.snapshots import MAINTAIN
-=======
-from freshet.store.decisions import REQUEST_ID, decision_row, open_requests, request
-from freshet.store.lock import model_lock
-from freshet.store.snapshots import MAINTAIN, RETRAIN, History
-from freshet.store.tables import Tables
->>>>>>> 415410c (Retraining as a candidate, normalised values, starts from alternating least squares, distances of rows)
 
 DAY = 86_400.0
 
@@ -70,41 +62,3 @@ def _changed(writer: Writer) -> bool:
     above = -1 if base is None or base.base_version is None else base.base_version
     return any(row.appended_rows.get(PARAMETERS.name) for row in writer.history.commits(newest.version, above))
 
-<<<<<<< HEAD
-=======
-
-class Requests:
-    """What other processes asked of this learner, looked at now and then between micro-batches."""
-
-    def __init__(self, tables: Tables, writer: Writer, settings: Settings, every: float) -> None:
-        self._tables, self._writer, self._settings, self._every = tables, writer, settings, every
-        self._looked_at = time.monotonic() - every  # at once: somebody may have asked while no learner ran
-        self._version = -1
-
-    def serve(self) -> int:
-        """Carry out open requests, if it is time to look and the table has moved; how many."""
-        if time.monotonic() - self._looked_at < self._every:
-            return 0
-        self._looked_at = time.monotonic()
-        version = self._tables.version(REQUESTS.name)
-        if version == self._version:
-            return 0
-        self._version = version
-        waiting = open_requests(self._tables, self._writer.history).to_pylist()
-        for one in waiting:
-            if one["kind"] == RETRAIN:
-                arguments = json.loads(one["arguments"])
-                commit_waiting(self._writer, self._settings.store.root, arguments["candidate"], one[REQUEST_ID])
-                continue
-            done = carry_out(self._writer, self._settings, json.loads(one["arguments"])) if one["kind"] == MAINTAIN else {}
-            self._answer(one, done)
-        return len(waiting)
-
-    def _answer(self, one: Mapping[str, Any], done: Mapping[str, Any]) -> None:
-        newest = self._writer.history.newest(self._writer.line)
-        evidence = {REQUEST_ID: one[REQUEST_ID], **done}
-        known = one["kind"] == MAINTAIN
-        reason = one["reason"] or ("asked for" if known else f"this version cannot {one['kind']}")
-        row = decision_row(MAINTAIN if known else "refuse", newest.version if newest else None, reason, evidence, one["actor"])
-        self._writer.commit(self._writer.begin(), {DECISIONS.name: row}, {"kind": MAINTAIN, "reason": reason})
->>>>>>> 415410c (Retraining as a candidate, normalised values, starts from alternating least squares, distances of rows)

@@ -33,7 +33,7 @@ from freshet.retraining import retrain as passes
 from freshet.schema import ITEM_ATTRIBUTES
 from freshet.settings import Settings
 from freshet.store.events import read_events
-from freshet.store.snapshots import LEARN, Snapshot
+from freshet.store.snapshots import LEARNING, Snapshot
 
 SAY_EVERY = 10.0  # seconds
 
@@ -99,7 +99,7 @@ def check_start(settings: Settings, start_from: int | None) -> None:
 def between(commits: Sequence[Snapshot], first: str | None, last: str | None) -> list[Snapshot]:
     """The versions that learned something from `first` to `last`, each a version's number or a time of the event clock (ISO
     8601, UTC where it names no zone). Raises FreshetError where there are none, or the text is neither."""
-    learned = [one for one in commits if one.kind == LEARN and one.accepted_count]
+    learned = [one for one in commits if one.kind in LEARNING and one.accepted_count]
     low, high = (None if text is None else _bound(text) for text in (first, last))
     found = [
         one for one in learned

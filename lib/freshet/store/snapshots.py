@@ -23,12 +23,8 @@ if TYPE_CHECKING:
     from freshet.store.tables import Tables
 
 START, LEARN, REFUSED, SKIP, ROLLBACK, BASE, MAINTAIN = "start", "learn", "refused", "skip", "rollback", "base", "maintain"
-<<<<<<< HEAD
-ITEMS, PUBLISH, RELEARN = "items", "publish", "relearn"
+ITEMS, PUBLISH, RELEARN, RETRAIN = "items", "publish", "relearn", "retrain"
 LEARNING = (LEARN, RELEARN)  # kinds whose events are part of the state
-=======
-ITEMS, RETRAIN = "items", "retrain"
->>>>>>> 415410c (Retraining as a candidate, normalised values, starts from alternating least squares, distances of rows)
 _TEXTS = ("settings", "metrics", "sources")  # most of a row's bytes, and needed by nobody who only wants versions
 _TIMES = ("event_clock", "committed_at")
 
