@@ -37,8 +37,9 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "topk": ("topk", "Lists for everybody"),
     "real": ("real", "Public sets"),
     "labels": ("labels", "Clicked or not"),
+    "batch": ("batch", "Several passes over the same events"),
 }
-NEEDS_DATA = ("quality", "real", "labels")
+NEEDS_DATA = ("quality", "real", "labels", "batch")
 
 
 def main(arguments: list[str] | None = None) -> int:

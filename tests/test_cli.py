@@ -242,7 +242,7 @@ def test_config_show_needs_no_spark() -> None:
     assert invoke("config", "default").output.startswith("# Every setting of Freshet")
 
 
-@pytest.mark.parametrize("name", ["train", "recommend", "replay", "maintain"])
+@pytest.mark.parametrize("name", ["train", "recommend", "replay", "retrain", "maintain"])
 def test_job_is_the_command(called: dict[str, Any], name: str) -> None:
     args = [*SOURCE, *(["--all"] if name == "recommend" else [])]
     assert job(name, [*args, "--set", "model.factors=0"]) == 2

@@ -37,7 +37,7 @@ LAYERS = {
     "kernels": layer("kernels", "facts kernels", "numpy numba llvmlite", IMPURE),
     "learning": layer(
         "models learner policy head workspace companions attributes prequential paired asking leader intake lists shipping "
-        "evaluation",
+        "evaluation retraining normalising reconciliation",
         "facts settings kernels learning", "numpy scipy xxhash", IMPURE,
     ),
     "engine": layer("engine", "facts settings learning engine", "numpy pandas pyarrow pyspark py4j sqlglot xxhash"),

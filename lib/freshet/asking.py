@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from freshet.head import Head
+from freshet.kernels.history import CHUNK, archive_keys, ring_of
 from freshet.kernels.popularity import count_column, log_popularity
-from freshet.models.contract import ATTRIBUTE, FEATURE, ITEM, USER, Asked, Extras, Model
-from freshet.schema import HISTORY, LAST_CONTEXT, POPULARITY
+from freshet.models.contract import ATTRIBUTE, FEATURE, ITEM, MOST_RECENT, USER, Asked, Extras, Model
+from freshet.schema import HISTORY, HISTORY_ARCHIVE, LAST_CONTEXT, POPULARITY
 
 POPULARITY_FLOOR = 1e-3  # decayed count below which an item counts as forgotten
 
@@ -45,12 +46,24 @@ def ask(
     return Asked({block.name: head.view(block.name) for block in model.blocks()}, own, items, context, head.clock)
 
 
-def newest(head: Head, users: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """(int64[m, count], int32[m]): the newest items of each user's history, newest first, and how many there are."""
+def newest(head: Head, users: np.ndarray, count: int, history_items: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """(int64[m, at most count], int32[m]): the newest items of each user's history, newest first, and how many there are; those
+    of his archive as well in a history of at most `history_items` items."""
     rows, _ = head.gather(HISTORY, users)
     length = np.minimum(rows.filled, count).astype(np.int32)
     place = np.maximum(rows.filled[:, None] - 1 - np.arange(count), 0)
-    return np.take_along_axis(rows.links, place, axis=1), length
+    found = np.take_along_axis(rows.links, place, axis=1)
+    if count <= MOST_RECENT or not history_items:
+        return found, length
+    chunks, ring = (rows.count - rows.filled) // CHUNK, ring_of(history_items)
+    for back in range(min(int(chunks.max(initial=0)), ring, -(-count // CHUNK))):
+        who = np.flatnonzero((chunks > back) & (length < count))
+        archive, there = head.gather(HISTORY_ARCHIVE, archive_keys(users[who], (chunks[who] - 1 - back) % ring))
+        at = length[who[there], None] + np.arange(CHUNK)
+        row, place = np.nonzero(at < count)
+        found[who[there][row], at[row, place]] = archive.links[there][row, CHUNK - place]
+        length[who[there]] = np.minimum(length[who[there]] + CHUNK, count)
+    return found[:, : length.max(initial=1)], length
 
 
 def last_context(head: Head, users: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ from freshet.errors import BatchRefused
 from freshet.head import TOTALS, Head
 from freshet.kernels.ranking import ndcg_at
 from freshet.kernels.shards import members, shard_of
-from freshet.models.contract import Events, Examples, Model, Rows, ShardResult, ShardTask
+from freshet.models.contract import Context, Events, Examples, Model, Rows, ShardResult, ShardTask
 from freshet.report import Metric
 from freshet.schema import HISTORY, MIX
 from freshet.workspace import Workspace
@@ -69,8 +69,13 @@ class Learner:
         self.model = model
         self.spec = spec
 
-    def learn(self, head: Head, events: Events, run: Run, timer: Timer = lambda stage: nullcontext()) -> Learned:
-        """Learn events in canonical order. Raises BatchRefused (reason `not finite` or `capped`); the head never changes."""
+    def learn(
+        self, head: Head, events: Events, run: Run, timer: Timer = lambda stage: nullcontext(), served: bool = True,
+        among: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> Learned:
+        """Learn events in canonical order; they are scored by the head first, unless not `served`: events that it has learned
+        before say nothing of it. `among` (as Context.recent and Context.length) stands for the users' newest items in what is
+        learned by shards. Raises BatchRefused (reason `not finite` or `capped`); the head never changes."""
         model = self.model
         events = by_propensity(events, self.spec.propensity_clip)
         positive = model.positive(events)
@@ -79,11 +84,11 @@ class Learner:
             with timer("gather"):
                 ahead = advance(head, events, positive, self.spec.companions)
                 counting = aside.submit(model.tally, head.gather, events, positive, ahead.context)
-                examples = model.examples(events, ahead.context)
+                context = ahead.context if among is None else replace(ahead.context, recent=among[0], length=among[1])
+                examples = model.examples(events, context)
                 space = Workspace(head, model.blocks(), examples, self.spec.seed)
             with timer("score"):
-                metrics, mixes = prequential.ranking_metrics(head, model, events, positive, ahead.context, self.spec.metrics)
-                metrics += self._served(head, events, space)
+                metrics, mixes = self._metrics(head, events, positive, ahead.context, space) if served else ([], None)
             with timer("learn"):
                 metrics += self._rounds(head, events, positive, space, run, timer)
             with timer("tally"):
@@ -95,6 +100,23 @@ class Learner:
             _check_finite(rows)
             changes, digest = head.changes(rows)
         return Learned(changes, digest, tuple(metrics), len(examples))
+
+    def measure(self, head: Head, events: Events) -> tuple[list[Metric], Rows | None]:
+        """What `learn` would say of how the head serves the events, in canonical order, and what that says of the mixes: rows of
+        block `mix`, None for a model with one. Nothing is learned."""
+        if not len(events):
+            return [], None
+        events = by_propensity(events, self.spec.propensity_clip)
+        positive = self.model.positive(events)
+        context = advance(head, events, positive, self.spec.companions).context
+        space = Workspace(head, self.model.blocks(), self.model.examples(events, context), self.spec.seed)
+        return self._metrics(head, events, positive, context, space)
+
+    def _metrics(
+        self, head: Head, events: Events, positive: np.ndarray, context: Context, space: Workspace
+    ) -> tuple[list[Metric], Rows | None]:
+        metrics, mixes = prequential.ranking_metrics(head, self.model, events, positive, context, self.spec.metrics)
+        return metrics + self._served(head, events, space), mixes
 
     def _served(self, head: Head, events: Events, space: Workspace) -> list[Metric]:
         examples = space.examples

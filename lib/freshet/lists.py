@@ -143,7 +143,7 @@ def top_items(
     context, parts = last_context(head, users) if features is None else features, []
     for start in range(0, max(len(users), 1), ASKERS_AT_ONCE):
         part = slice(start, start + ASKERS_AT_ONCE)
-        asked = ask(head, model, users[part], *newest(head, users[part], model.recent), context[part])
+        asked = ask(head, model, users[part], *newest(head, users[part], model.asked, history_items), context[part])
         parts.append(_lists(head, model, on, users[part], asked, n, history_items))
     return Lists(*(np.concatenate([getattr(part, name) for part in parts]) for name in Lists.__dataclass_fields__))
 

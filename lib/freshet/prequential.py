@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from freshet.asking import POPULARITY_FLOOR, Items, ask, extra_rows, on_offer
+from freshet.asking import POPULARITY_FLOOR, Items, ask, extra_rows, newest, on_offer
 from freshet.head import TOTALS, Head
 from freshet.kernels.history import CHUNK, archive_keys, earlier_in_batch, ring_of
 from freshet.kernels.mixing import ranks_mixed
@@ -171,7 +171,8 @@ def ranked_events(
 
     def ranks_of(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         at = sampled[part]
-        asked = ask(head, model, events.user_key[at], context.recent[at], context.length[at], events.features[at])
+        recent, length = _asked_items(head, model, events, at, context, spec.history_items)
+        asked = ask(head, model, events.user_key[at], recent, length, events.features[at])
         return _ranks(head, model, asked, candidates, target[part], _exclusions(number, row, part), among, spec)
 
     parts = [kept[start : start + RANKED_AT_ONCE] for start in range(0, len(kept), RANKED_AT_ONCE)]
@@ -211,6 +212,26 @@ def ranking_metrics(
     count = len(ranked.events)
     found.append(Metric(f"ndcg@{spec.k}{suffix}", SERVED, f"leader: {among[best]}", "all", float(gained[best]), count))
     return found, follow(head, among, gained, count, int(events.event_at[ranked.events].max()))
+
+
+def _asked_items(
+    head: Head, model: Model, events: Events, ranked: np.ndarray, context: Context, history_items: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(int64[m, r], int32[m]): the newest items of each ranked event's user that a list would be asked by, newest first, and how
+    many; of this micro-batch the newest MOST_RECENT at most."""
+    recent, length = context.recent[ranked], context.length[ranked]
+    if model.asked <= model.recent:
+        return recent, length
+    order = np.argsort(events.user_key, kind="stable")
+    _, first, size = np.unique(events.user_key[order], return_index=True, return_counts=True)
+    before = np.empty(len(events), np.int64)
+    before[order] = np.arange(len(events)) - np.repeat(first, size)
+    own = np.minimum(before[ranked], length)[:, None]
+    older, count = newest(head, events.user_key[ranked], model.asked, history_items)
+    column = np.arange(recent.shape[1] + older.shape[1])
+    now = np.take_along_axis(recent, np.broadcast_to(np.minimum(column, recent.shape[1] - 1), (len(ranked), len(column))), axis=1)
+    then = np.take_along_axis(older, np.clip(column - own, 0, older.shape[1] - 1), axis=1)
+    return np.where(column < own, now, then), np.minimum(own[:, 0] + count, model.asked).astype(np.int32)
 
 
 def sample_events(events: Events, positive: np.ndarray, spec: MetricSpec) -> np.ndarray:

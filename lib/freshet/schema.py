@@ -122,7 +122,7 @@ SNAPSHOTS = Table("snapshots", "a version of the model; appending it is the comm
     Column("parent", "bigint", "version it was made from; null for the first"),
     Column("path", "array<struct<branch:string,upto:bigint>>",
            "branches the state stands on, each up to a version, own branch last", True),
-    Column("kind", "string", "start, learn, relearn, items, refused, base, publish, rollback, skip, maintain", True),
+    Column("kind", "string", "start, learn, relearn, items, refused, base, publish, rollback, retrain, skip, maintain", True),
     Column("epoch", "bigint", "grows with every start of a learner; a lower one after a higher one is void", True),
     Column("run", "string", "id of the process run that made it", True),
     Column("checkpoint_id", "string", "id of the streaming checkpoint; null when no stream made it"),
@@ -143,7 +143,8 @@ SNAPSHOTS = Table("snapshots", "a version of the model; appending it is the comm
     Column("stage_seconds", "map<string,double>", "seconds each stage took"),
     Column("metrics", f"array<{METRIC}>",
            "sums of each metric over the events of this micro-batch; of `auc` over its pairs of a positive and a negative "
-           "event, of `calibration` over its positive events (expected positives over those there were)"),
+           "event, of `calibration` over its positive events (expected positives over those there were); of a candidate over its "
+           "validation and its test events"),
     Column("settings", "string", "the full settings as JSON"),
     Column("code_version", "string", "version of the code that made it", True),
     Column("digest", "string", "digest of the whole state, 16 hexadecimal digits", True),

@@ -1,4 +1,4 @@
-"""The commands that change what a model is: published, rolled back, kept small, removed."""
+"""The commands that change what a model is: retrained, published, rolled back, kept small, removed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,39 @@ from typing import Any
 import click
 
 from freshet.cli.running import Common, run, show, with_common
+
+
+@click.command()
+@click.option("--from", "first", metavar="V", help="First version whose events are learned, or a time: since then.")
+@click.option("--to", "last", metavar="W", help="Last version, or a time: up to then.")
+@click.option("--start-from", type=int, metavar="V", help="Version whose weights it starts from (with retrain.start: warm).")
+@click.option("--reason", metavar="TEXT", default="asked for", help="Why; recorded with the decision.")
+@click.option("--differences", metavar="FILE", help="Write how far each row lies from the online model's, as Parquet.")
+@with_common
+def retrain(
+    common: Common, first: str | None, last: str | None, start_from: int | None, reason: str, differences: str | None
+) -> None:
+    """Learn the `events` table in several passes.
+
+    What comes out is a candidate: a version of a branch of its own, which nobody is served by before it is published. A
+    learner may be running; it goes on.
+
+    \b
+      freshet retrain --config shop.yaml
+      freshet retrain --from 100 --to "2026-11-21 06:00" --set retrain.passes=5
+      freshet retrain --start-from 120 --set retrain.start=warm
+    """
+
+    def call(spark: Any, settings: Any) -> Any:
+        from freshet.pipelines import retrain as pipeline
+        from freshet.terminal import ProgressTable
+
+        return pipeline.retrain(
+            spark, settings, first=first, last=last, start_from=start_from, reason=reason, differences=differences,
+            say=ProgressTable().say,
+        )
+
+    run(common, call, show=show, wait=True)
 
 
 @click.command()

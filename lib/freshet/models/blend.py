@@ -27,8 +27,8 @@ class Blend(History):
         super().__init__(settings)
         self.counts = Cooccurrence(settings)
         self.query_items = self.recent
-        self.recent = max(self.query_items, self.counts.recent)
-        self.mixes = MIXES
+        self.recent, self.asked = max(self.query_items, self.counts.recent), max(self.asked_items, self.counts.asked)
+        self.mixes = (Mix(*settings.mix),) if settings.mix else MIXES
 
     def blocks(self) -> tuple[Block, ...]:
         return (*super().blocks(), *self.counts.blocks())

@@ -218,6 +218,7 @@ class Model(Protocol):
     factors: int  # length of its vectors, 0 for a model without
     negatives: int  # negatives wanted per event
     recent: int  # of the user's newest items wanted per event, at most MOST_RECENT
+    asked: int  # of his newest items wanted when a list is asked for
     loss_metric: str  # name of the metric of `loss`: rmse (loss is squared error / 2), logloss, hinge or perceptron
     labels: bool  # whether targets are 1 or 0 and a prediction is a score of 1; with logloss it is the log-odds
     mixes: tuple[Mix, ...]  # how scores are made; of several the one is used that ranked best so far, at first the first

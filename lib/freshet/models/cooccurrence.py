@@ -49,6 +49,8 @@ class Cooccurrence(Base):
         self.positive_from = settings.positive_from
         self.factors = 0
         self.recent, self.links, self.decay = chosen.items, chosen.links, chosen.decay
+        self.asked = self.asked_items = chosen.asked or chosen.items
+        self.asked_decay = chosen.decay if chosen.asked_decay is None else chosen.asked_decay
         self.reverse, self.shrink = chosen.reverse, chosen.shrink
         self.half_life = math.inf if chosen.half_life is None else chosen.half_life * MICROSECONDS
 
@@ -84,7 +86,7 @@ class Cooccurrence(Base):
         return {NEIGHBOURS: Rows(rows.keys[at], changed, rows.links[at], rows.filled[at], count, rows.last_at[at])}
 
     def known(self, asked: Asked) -> np.ndarray:
-        return np.asarray((asked.recent[NEIGHBOURS][:, : self.recent] >= 0).any(axis=1))
+        return np.asarray((asked.recent[NEIGHBOURS][:, : self.asked_items] >= 0).any(axis=1))
 
     def item_matrix(self, views: Mapping[str, View], rows: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         n = len(rows[NEIGHBOURS])
@@ -95,7 +97,7 @@ class Cooccurrence(Base):
 
     def parts(self, asked: Asked, item: int, rows: Mapping[str, np.ndarray]) -> tuple[list[Part], list[Part]]:
         """The whole of the logarithm, shared out as the counts inside of it are."""
-        refs = asked.recent[NEIGHBOURS][:1, : self.recent]
+        refs = asked.recent[NEIGHBOURS][:1, : self.asked_items]
         places = np.flatnonzero(refs[0] >= 0)
         alone = np.full((len(places), refs.shape[1]), -1, np.int32)
         alone[np.arange(len(places)), places] = refs[0, places]
@@ -111,9 +113,9 @@ class Cooccurrence(Base):
         ]
 
     def extras(self, asked: Asked) -> Extras:
-        return self._follow_ups(asked, asked.recent[NEIGHBOURS][:, : self.recent])
+        return self._follow_ups(asked, asked.recent[NEIGHBOURS][:, : self.asked_items])
 
     def _follow_ups(self, asked: Asked, refs: np.ndarray) -> Extras:
         view, refs = asked.views[NEIGHBOURS], np.ascontiguousarray(refs)
         return Extras(*kernel.follow_ups(
-            view.values, view.links, view.filled, view.last_at, refs, asked.clock, self.decay, self.shrink, self.half_life))
+            view.values, view.links, view.filled, view.last_at, refs, asked.clock, self.asked_decay, self.shrink, self.half_life))

@@ -29,6 +29,7 @@ class Base:
     """Defaults of the contract: nothing counted, no further scores, no wish for a user's newest items."""
 
     recent = 0
+    asked = 0
     labels = False
     positive_from: float | None = None
     factors: int

@@ -56,6 +56,7 @@ class History(Base):
         self.negatives = settings.negatives or 16
         self.query_items = min(settings.query.items, MOST_RECENT)
         self.recent = self.query_items
+        self.asked = self.asked_items = settings.query.asked or self.query_items
         self.features, self.described = len(settings.features.context), bool(settings.features.items)
         self.decay, self.power = settings.query.decay, settings.query.power
         self.mixes: tuple[Mix, ...] = (Mix(1.0, 0.0, settings.popularity_weight),)
@@ -125,7 +126,7 @@ class History(Base):
         for row in attributes:
             amount = float(asked.views[ATTRIBUTE].values[row, 0]) / len(attributes) ** 0.5
             found.append(Part("attribute", ATTRIBUTE, int(row), amount))
-        refs = asked.recent[PAST][0, : self.query_items]
+        refs = asked.recent[PAST][0, : self.asked_items]
         weights = np.where(refs >= 0, self.decay ** np.arange(len(refs)), 0.0)
         weights /= max(weights.sum(), 1e-300) ** self.power
         for row, weight in zip(refs.tolist(), weights.tolist(), strict=True):
@@ -137,11 +138,11 @@ class History(Base):
         return found, []
 
     def known(self, asked: Asked) -> np.ndarray:
-        past = (asked.recent[PAST][:, : self.query_items] >= 0).any(axis=1)
+        past = (asked.recent[PAST][:, : self.asked_items] >= 0).any(axis=1)
         return np.asarray(past | (asked.features[FEATURE] >= 0).any(axis=1) if self.features else past)
 
     def queries(self, asked: Asked) -> np.ndarray:
-        refs = np.ascontiguousarray(asked.recent[PAST][:, : self.query_items])
+        refs = np.ascontiguousarray(asked.recent[PAST][:, : self.asked_items])
         features = asked.features.get(FEATURE, np.empty((len(refs), 0), np.int32))
         out = np.zeros((len(refs), self.factors), np.float32)
         past, context = (asked.views[name].values if name in asked.views else out[:0] for name in (PAST, FEATURE))

@@ -61,7 +61,7 @@ def _of_pair(
     among = choices(model.mixes, lives)
     choice = among[leader(head, among)]
     context = last_context(head, users) if features is None else features
-    asked = ask(head, model, users, *newest(head, users, model.recent), context)
+    asked = ask(head, model, users, *newest(head, users, model.asked, settings.history.items), context)
     known = bool(model.known(asked)[0])
     row = head.lookup(POPULARITY, np.array([natural_key(item)]))
     popularity = float(on_offer(head, model, row, lives).log_count[choice.number, 0])

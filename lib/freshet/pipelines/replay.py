@@ -44,7 +44,7 @@ def replay(
         raise FreshetError("There is nothing to replay: no learned version in that range.", remedy="See `freshet status`.")
     runs = _settings_of_runs(reading, replayed, settings)
     first = runs[replayed[0].run]
-    head = _state_before(reading, replayed[0].version, first, new_learner(first))
+    head = state_before(reading, replayed[0].version, first, new_learner(first))
     taken = [snapshot for snapshot in taken if replayed[0].version < snapshot.version < replayed[-1].version]
     events, run = 0, ""
     with ExitStack() as stack:
@@ -85,7 +85,8 @@ def _differs(snapshot: Snapshot, found: str) -> CheckFailed:
     )
 
 
-def _state_before(reading: Reading, version: int, settings: Settings, learner: Learner) -> Head:
+def state_before(reading: Reading, version: int, settings: Settings, learner: Learner) -> Head:
+    """The head as it stood on the path of `reading` before a version; an empty one before the first."""
     before = [snapshot for snapshot in reading.commits if snapshot.version < version]
     if not before:
         return new_head(learner.model, settings)

@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from freshet.errors import CheckFailed, FreshetError
+from freshet.pipelines.candidates import commit_waiting
 from freshet.pipelines.maintain import carry_out
 from freshet.pipelines.publishing import publish
 from freshet.pipelines.rolling import roll_back
 from freshet.pipelines.starting import Opened
 from freshet.schema import DECISIONS, REQUESTS
 from freshet.store.decisions import REQUEST_ID, decision_row, open_requests
-from freshet.store.snapshots import MAINTAIN, PUBLISH, ROLLBACK
+from freshet.store.snapshots import MAINTAIN, PUBLISH, RETRAIN, ROLLBACK
 
 
 class Requests:
@@ -28,7 +29,9 @@ class Requests:
         self._opened, self._every, self._moved, self._say = opened, every, moved, say
         self._looked_at = time.monotonic() - every  # at once: somebody may have asked while no learner ran
         self._version = -1
-        self._kinds: dict[str, Callable[..., Any]] = {MAINTAIN: self._maintain, PUBLISH: self._publish, ROLLBACK: self._roll_back}
+        self._kinds: dict[str, Callable[..., Any]] = {
+            MAINTAIN: self._maintain, PUBLISH: self._publish, ROLLBACK: self._roll_back, RETRAIN: self._retrain,
+        }
 
     def serve(self) -> int:
         """Carry out open requests, if it is time to look and the table has moved; how many."""
@@ -74,6 +77,10 @@ class Requests:
     def _maintain(self, arguments: Mapping[str, bool], reason: str | None, asked: Mapping[str, Any]) -> None:
         done = carry_out(self._opened.writer, self._opened.settings, arguments)
         self._decide(MAINTAIN, reason or "asked for", {REQUEST_ID: asked[REQUEST_ID], **done}, asked["actor"])
+
+    def _retrain(self, arguments: Mapping[str, str], reason: str | None, asked: Mapping[str, Any]) -> None:
+        """The passes are over: only the candidate is left to be committed."""
+        commit_waiting(self._opened.writer, self._opened.settings.store.root, arguments["candidate"], asked[REQUEST_ID])
 
     def _publish(self, arguments: Mapping[str, Any], reason: str | None, asked: Mapping[str, Any]) -> None:
         publish(self._opened.writer, self._opened.settings, reason=reason, **arguments, **asked)

@@ -8,6 +8,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from freshet.errors import FreshetError
+from freshet.pipelines.candidates import FOLDER
 from freshet.pipelines.opening import open_reading
 from freshet.schema import TABLES
 from freshet.settings import Settings
@@ -27,7 +28,7 @@ def reset(spark: SparkSession, settings: Settings, *, yes: bool = False) -> dict
             f"{settings.store.root} is not on this machine's disk.", remedy="Remove it with the tools of its storage.",
             root=settings.store.root,
         )
-    folders = [root / name for name in TABLES if (root / name).is_dir()]
+    folders = [root / name for name in (*TABLES, FOLDER) if (root / name).is_dir()]
     checkpoint = local_folder(settings.store.checkpoint_path)
     if checkpoint is not None and (checkpoint / "metadata").is_file():
         folders.append(checkpoint)

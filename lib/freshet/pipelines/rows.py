@@ -36,6 +36,14 @@ def _block_table(block: Block, rows: Rows) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=SCHEMA)
 
 
+def deleted(block: str, keys: np.ndarray, reason: str) -> pa.Table:
+    """Rows that say of these keys that the block has them no more, and why."""
+    n = len(keys)
+    given = {"block": pa.repeat(block, n), "key": pa.array(keys), "count": pa.repeat(0, n), "deleted": pa.repeat(reason, n)}
+    columns = [given[field.name].cast(field.type) if field.name in given else pa.nulls(n, field.type) for field in SCHEMA]
+    return pa.Table.from_arrays(columns, schema=SCHEMA)
+
+
 def _floats(matrix: np.ndarray) -> pa.Array:
     rows, width = matrix.shape
     if not width:

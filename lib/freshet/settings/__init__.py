@@ -19,12 +19,13 @@ from freshet.settings.model import Settings
 from freshet.settings.problems import Problem
 from freshet.settings.reachable import check_source
 from freshet.settings.reading import CleanSettings, ColumnSettings, CsvSettings, SourceSettings
+from freshet.settings.retraining import RetrainSettings
 from freshet.settings.running import DemoSettings, SparkSettings, StoreSettings, StreamSettings
 from freshet.settings.show import lines
 
 __all__ = [
     "CleanSettings", "ColumnSettings", "CsvSettings", "DemoSettings", "FeatureSettings", "Flag", "GateSettings",
     "GuardSettings", "HistorySettings", "ListSettings", "MetricsSettings", "ModelSettings", "OptimizerSettings", "Origins",
-    "PopularitySettings", "Problem", "Settings", "SourceSettings", "SparkSettings", "StoreSettings", "StreamSettings",
-    "WindowSettings", "check_source", "default_text", "lines", "load",
+    "PopularitySettings", "Problem", "RetrainSettings", "Settings", "SourceSettings", "SparkSettings", "StoreSettings",
+    "StreamSettings", "WindowSettings", "check_source", "default_text", "lines", "load",
 ]

@@ -26,6 +26,7 @@ Factors = Annotated[int, Field(ge=1, le=4096)]
 Shards = Annotated[int, Field(ge=1, le=1024)]
 Decay = Annotated[float, Field(gt=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Asked = Annotated[int, Field(ge=1, le=10_000)]
 
 
 class OptimizerSettings(Section):
@@ -54,6 +55,7 @@ class QuerySettings(Section):
     items: Annotated[int, Field(ge=1, le=16)] = 16
     decay: Annotated[float, Field(gt=0, le=1)] = 0.8
     power: Share = 0.5
+    asked: Asked | None = None
 
 
 class NeighbourSettings(Section):
@@ -63,6 +65,8 @@ class NeighbourSettings(Section):
     items: Annotated[int, Field(ge=1, le=16)] = 10
     decay: Annotated[float, Field(gt=0, le=1)] = 0.8
     reverse: Share = 0.3
+    asked: Asked | None = None
+    asked_decay: Annotated[float, Field(gt=0, le=1)] | None = None
     half_life: DurationOrNever = 2592000.0
     shrink: NotNegative = 20.0
 
@@ -74,6 +78,12 @@ def _ascending(edges: tuple[float, ...]) -> tuple[float, ...]:
 
 
 Edges = Annotated[tuple[float, ...], BeforeValidator(as_tuple), AfterValidator(_ascending)]
+
+
+def _three(weights: tuple[float, ...]) -> tuple[float, ...]:
+    if len(weights) not in (0, 3):
+        raise PydanticCustomError("edges", "{wanted}", {"wanted": "no numbers or three, such as [0.5, 1.0, 0.3]"})
+    return weights
 
 
 class FeatureSettings(Section):
@@ -124,6 +134,7 @@ class ModelSettings(Section):
     negative_draw: Literal["recent", "uniform", "popularity"] = "recent"
     negative_tries: Count = 4
     popularity_weight: NotNegative = 1.0
+    mix: Annotated[tuple[float, ...], BeforeValidator(as_tuple), AfterValidator(_three)] = ()
     query: QuerySettings = QuerySettings()
     neighbours: NeighbourSettings = NeighbourSettings()
     features: FeatureSettings = FeatureSettings()

@@ -19,6 +19,7 @@ from freshet.settings.learning import (
 )
 from freshet.settings.listing import ListSettings
 from freshet.settings.reading import CleanSettings, SourceSettings
+from freshet.settings.retraining import RetrainSettings
 from freshet.settings.running import DemoSettings, SparkSettings, StoreSettings, StreamSettings
 from freshet.settings.secrets import redacted
 
@@ -37,6 +38,7 @@ class Settings(Section):
     metrics: MetricsSettings = MetricsSettings()
     gate: GateSettings = GateSettings()
     lists: ListSettings = ListSettings()
+    retrain: RetrainSettings = RetrainSettings()
     stream: StreamSettings = StreamSettings()
     spark: SparkSettings = SparkSettings()
     demo: DemoSettings = DemoSettings()

@@ -116,19 +116,29 @@ class Writer:
         it. What was published of them is no longer, the version gone back to is in its stead. Raises StateDamaged when there
         is no such version."""
         with self._lock:
-            number = self.history.next_version()
-            branch = f"{self.line}@{number}"
-            path = (*self.history.path_of(version), (branch, None))
+            self.history.path_of(version)  # raises where there is no such version
             old, newest = self.history.get(version), self.history.newest(self.line)
             assert old is not None and newest is not None
             published = newest.published
             if published is not None and not self.history.on_path(version, published):
                 published = version
             fields = {
-                "kind": ROLLBACK, "reason": reason, "path": path, "digest": old.digest, "row_counts": old.row_counts,
-                "event_clock": old.event_clock, "published": published,
+                "digest": old.digest, "row_counts": old.row_counts, "event_clock": old.event_clock, "published": published,
             }
-            return self.commit(Attempt(new_commit_id(self.epoch), number, branch, version), parts or {}, fields)
+            return self.branch_off(ROLLBACK, version, reason, fields, parts or {}, self.line)
+
+    def branch_off(
+        self, kind: str, version: int, reason: str, fields: Mapping[str, Any], parts: Mapping[str, pa.Table],
+        line: str | None = None,
+    ) -> Snapshot:
+        """Commit a version that stands on `version`, on a new branch `line@N` (default: a line named for the kind). Raises
+        StateDamaged when there is no such version."""
+        with self._lock:
+            number = self.history.next_version()
+            branch = f"{line or kind}@{number}"
+            path = (*self.history.path_of(version), (branch, None))
+            attempt = Attempt(new_commit_id(self.epoch), number, branch, version)
+            return self.commit(attempt, parts, {"kind": kind, "reason": reason, "path": path, **fields})
 
     def commit(self, attempt: Attempt, parts: Mapping[str, pa.Table], fields: Mapping[str, Any]) -> Snapshot:
         """Append the parts and then the snapshot row; see the module for what it promises.

@@ -1,0 +1,114 @@
+"""A candidate: a whole state on a branch of its own, `retrain@N`, beside the line that learns.
+
+It holds every row of its state, and for each row of its parent's state that it does not have one that says `deleted`: so the
+state at its version, the newest row per key on its path, is the candidate and nothing else. While a learner holds the
+model nobody else may append to its tables: then the candidate waits as files under `_candidates/<id>` of the root, and a row
+in `requests` asks the learner to commit it between two micro-batches.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from freshet.errors import AlreadyRunning, FreshetError
+from freshet.head import Head
+from freshet.pipelines.requesting import ask
+from freshet.pipelines.rows import SCHEMA, deleted, to_arrow
+from freshet.pipelines.starting import as_writer
+from freshet.schema import DECISIONS, PARAMETERS
+from freshet.settings import Settings
+from freshet.store.commit import Writer
+from freshet.store.decisions import REQUEST_ID, decision_row
+from freshet.store.snapshots import RETRAIN, Snapshot
+from freshet.store.tables import Tables, local_folder
+
+FOLDER, ROWS, TOLD = "_candidates", "rows.parquet", "candidate.json"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a candidate's snapshot and decision rows say: its parent, digest, rows of each block, event clock (microseconds),
+    metrics, settings as JSON, why it was made, by whom, and the numbers that speak for it."""
+
+    parent: int
+    digest: str
+    row_counts: Mapping[str, int]
+    event_clock: int
+    metrics: list[dict[str, Any]]
+    settings: str
+    reason: str
+    actor: str
+    evidence: Mapping[str, Any]
+
+
+def rows_of(head: Head, parent: Head) -> pa.Table:
+    """All rows of the candidate, and a deletion of each that only its parent has, in the columns of `parameters`."""
+    parts = [to_arrow(head.blocks, {name: head.gather(name, table.keys.copy())[0] for name, table in head.tables.items()})]
+    for name, table in parent.tables.items():
+        gone = table.keys[head.lookup(name, table.keys) < 0]
+        if len(gone):
+            parts.append(deleted(name, gone, RETRAIN))
+    return pa.concat_tables(parts)
+
+
+def hand_over(tables: Tables, settings: Settings, rows: pa.Table, told: Told) -> dict[str, Any]:
+    """Commit the candidate, or leave it to the learner that holds the model; `version`, or the request's id and who is asked."""
+    try:
+        with as_writer(tables, settings, RETRAIN) as writer:
+            return {"version": commit(writer, rows, told).version}
+    except AlreadyRunning as running:
+        folder = _folder(settings.store.root)
+        candidate = secrets.token_hex(8)
+        made = folder / candidate
+        made.mkdir(parents=True)
+        pq.write_table(rows, made / ROWS)
+        (made / TOLD).write_text(json.dumps(asdict(told), allow_nan=False), encoding="utf-8")
+        asked = ask(tables, RETRAIN, {"candidate": candidate}, told.reason)
+        return {REQUEST_ID: asked, "asked": running.facts["holder"]}
+
+
+def commit(writer: Writer, rows: pa.Table, told: Told, answers: str | None = None) -> Snapshot:
+    """Commit the candidate as the one who holds the model, its decision row with it, so that it answers the request in the
+    same moment."""
+    fields = {
+        "digest": told.digest, "row_counts": dict(told.row_counts), "event_clock": told.event_clock, "metrics": told.metrics,
+        "settings": told.settings,
+    }
+    evidence = {**told.evidence, **({} if answers is None else {REQUEST_ID: answers})}
+    with writer.exclusive():
+        number = writer.history.next_version()
+        decision = decision_row(RETRAIN, number, told.reason, evidence, told.actor, from_version=told.parent)
+        return writer.branch_off(RETRAIN, told.parent, told.reason, fields, {PARAMETERS.name: rows, DECISIONS.name: decision})
+
+
+def commit_waiting(writer: Writer, root: str, candidate: str, request_id: str) -> Snapshot:
+    """Commit a candidate that waits as files, for the request that names it; the files go. Raises FreshetError without them."""
+    made = _folder(root) / candidate
+    if not (made / TOLD).is_file():
+        raise FreshetError(f"There is no candidate {candidate} in {made.parent}.", remedy="Retrain again.", candidate=candidate)
+    told = Told(**json.loads((made / TOLD).read_text(encoding="utf-8")))
+    snapshot = commit(writer, pq.read_table(made / ROWS, schema=SCHEMA), told, request_id)
+    shutil.rmtree(made)
+    return snapshot
+
+
+def actor() -> str:
+    """Who asks, for decisions and requests."""
+    return getpass.getuser()
+
+
+def _folder(root: str) -> Path:
+    folder = local_folder(root)
+    if folder is None:
+        raise FreshetError(f"{root} is not on this machine's disk.", remedy="Retrain while no learner runs.", root=root)
+    return folder / FOLDER

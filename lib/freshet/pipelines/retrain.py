@@ -1,0 +1,241 @@
+"""Batch retraining: several passes over a range of the `events` table, and a candidate that has learned them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.sql import SparkSession
+
+from freshet.errors import FreshetError, SettingsError
+from freshet.head import Head
+from freshet.intake import events_of
+from freshet.learner import Learner, Run
+from freshet.models.contract import Events
+from freshet.pipelines.als import als_rows
+from freshet.pipelines.assembly import new_head, new_learner
+from freshet.pipelines.candidates import Told, actor, hand_over, rows_of
+from freshet.pipelines.micro_batch import columns_of
+from freshet.pipelines.opening import Reading, load_head, open_reading
+from freshet.pipelines.placing import Placement
+from freshet.pipelines.replay import state_before
+from freshet.pipelines.starting import check_structure
+from freshet.reconciliation import Distances, distances
+from freshet.report import Metric
+from freshet.retraining import TIME, Pass, Plan, Progress, Retrained
+from freshet.retraining import retrain as passes
+from freshet.schema import ITEM_ATTRIBUTES
+from freshet.settings import Settings
+from freshet.store.events import read_events
+from freshet.store.snapshots import LEARNING, Snapshot
+
+SAY_EVERY = 10.0  # seconds
+
+
+def retrain(
+    spark: SparkSession, settings: Settings, *, first: str | None = None, last: str | None = None, start_from: int | None = None,
+    reason: str = "retrain", differences: str | None = None, say: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Learn the events of versions `first` to `last` (numbers, or times of the event clock; default: all) in passes, and
+    commit what comes out as a candidate (see pipelines.candidates): its version, or the request that asks for it.
+
+    Companions go on from the state before the first version; learned rows start as `retrain.start` says, a warm start from
+    `start_from` (default: the last version). A split that is not by time only measures. `differences` is a Parquet file for the
+    distance of each row from that of the online model (see freshet.reconciliation). Raises FreshetError where there are no
+    such versions, SettingsError where the model cannot start so, BatchRefused where learning runs away.
+    """
+    reading = open_reading(spark, settings)
+    check_structure(reading.snapshot, settings, reading.tables)
+    check_start(settings, start_from)
+    chosen = between(reading.commits, first, last)
+    parent = open_reading(spark, settings, chosen[-1].version)
+    learner = new_learner(settings)
+    online = load_head(parent, settings, learner)
+    start = _companions_before(parent, chosen[0].version, settings, learner, online)
+    say(f"reading the events of versions {chosen[0].version} to {chosen[-1].version}")
+    events = _events(parent, chosen, settings)
+    place = Placement(spark, learner.model, settings)
+    try:
+        weights = _weights(spark, settings, learner, events, start_from, parent, online)
+        made = _learned(settings, learner, start, events, weights, place, say)
+    finally:
+        place.close()
+    apart = distances(online, made.head, made.learned)
+    if differences is not None:
+        write_differences(apart, differences)
+    told = _told(made, parent, online, settings, reason, chosen, len(events), apart)
+    found = {"events": len(events), "versions": [chosen[0].version, chosen[-1].version], **told.evidence}
+    if settings.retrain.split != TIME:
+        return {**found, "note": f"retrain.split {settings.retrain.split} only measures: no candidate was made"}
+    say("handing the candidate over")
+    return {**found, "digest": told.digest, **hand_over(parent.tables, settings, rows_of(made.head, online), told)}
+
+
+def check_start(settings: Settings, start_from: int | None) -> None:
+    """Refuse a start that the model or the command does not allow."""
+    start, name = settings.retrain.start, settings.model.name
+    if start == "als" and name != "mf":
+        raise SettingsError(
+            f"Alternating least squares gives rows of mf, and model.name is {name}.", remedy="Set retrain.start to cold or warm.",
+            problems=[("retrain.start", start, name)])
+    plain = name == "mf" and settings.model.optimizer.name in ("auto", "sgd") and start == "cold"
+    if settings.retrain.normalise != "none" and not plain:
+        raise SettingsError(
+            f"retrain.normalise {settings.retrain.normalise} is for mf with sgd from a cold start: other models scale values "
+            "themselves, other optimizers remember gradients on the scale.", remedy="Set retrain.normalise to none.",
+            problems=[("retrain.normalise", settings.retrain.normalise, name)])
+    if start_from is not None and start != "warm":
+        raise SettingsError(
+            f"--start-from {start_from} is for a warm start, and retrain.start is {start}.", remedy="Add --set retrain.start=warm.",
+            problems=[("retrain.start", start, start_from)])
+
+
+def between(commits: Sequence[Snapshot], first: str | None, last: str | None) -> list[Snapshot]:
+    """The versions that learned something from `first` to `last`, each a version's number or a time of the event clock (ISO
+    8601, UTC where it names no zone). Raises FreshetError where there are none, or the text is neither."""
+    learned = [one for one in commits if one.kind in LEARNING and one.accepted_count]
+    low, high = (None if text is None else _bound(text) for text in (first, last))
+    found = [
+        one for one in learned
+        if (low is None or _of(one, low) >= low) and (high is None or _of(one, high) <= high)
+    ]
+    if not found:
+        there = f"Versions {learned[0].version} to {learned[-1].version} did." if learned else "Learn from a stream first."
+        raise FreshetError("No version of that range has learned events.", remedy=there, first=first, last=last)
+    return found
+
+
+def _bound(text: str) -> int | datetime:
+    if text.strip().lstrip("-").isdigit():
+        return int(text)
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        what, remedy = f"{text!r} is neither a version nor a time.", 'Such as 120 or "2026-11-21 10:00".'
+        raise FreshetError(what, remedy=remedy, given=text) from error
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _of(one: Snapshot, bound: int | datetime) -> Any:
+    """What of a version is compared with such a bound."""
+    return one.version if isinstance(bound, int) else datetime.fromtimestamp((one.event_clock or 0) / 1e6, UTC)
+
+
+def _companions_before(parent: Reading, version: int, settings: Settings, learner: Learner, online: Head) -> Head:
+    """The state before the first event, with what is known of items by now: it was not learned from events."""
+    start = state_before(parent, version, settings, learner)
+    if ITEM_ATTRIBUTES in start.blocks:
+        start.put(ITEM_ATTRIBUTES, online.gather(ITEM_ATTRIBUTES, online.tables[ITEM_ATTRIBUTES].keys.copy())[0])
+    return start
+
+
+def _events(parent: Reading, chosen: Sequence[Snapshot], settings: Settings) -> Events:
+    """The events of these versions, in canonical order."""
+    parts = []
+    for _, table in read_events(parent.tables, parent.history, chosen[0].version, chosen[-1].version):
+        revision = table.column("revision").to_numpy()
+        parts.append({**columns_of(table, settings.model.features), "revision": revision})
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return events_of(columns, np.lexsort((columns["revision"], columns["event_hash"], columns["event_at"])))
+
+
+def _weights(
+    spark: SparkSession, settings: Settings, learner: Learner, events: Events, start_from: int | None, parent: Reading,
+    online: Head,
+) -> Head | None:
+    """The head whose learned rows the first pass starts from."""
+    start = settings.retrain.start
+    if start == "als":
+        head = new_head(learner.model, settings)
+        for name, rows in als_rows(spark, learner.model, events, settings.model.seed).items():
+            head.put(name, rows)
+        return head
+    if start != "warm":
+        return None
+    if start_from in (None, parent.version):
+        return online
+    return load_head(open_reading(spark, settings, start_from), settings, learner)
+
+
+def _learned(
+    settings: Settings, learner: Learner, start: Head, events: Events, weights: Head | None, run: Run, say: Callable[[str], None],
+) -> Retrained:
+    chosen = settings.retrain
+    metric = None if chosen.metric == "auto" else chosen.metric
+    plan = Plan(
+        chosen.passes, chosen.patience, chosen.validation, chosen.test, chosen.split, metric, chosen.sample, chosen.micro_batch,
+        settings.model.seed, chosen.normalise, chosen.context,
+    )
+    watch = Watch(say, chosen.passes)
+    return passes(learner, lambda: new_head(learner.model, settings), start, events, plan, run, weights, watch)
+
+
+@dataclass
+class Watch:
+    """Says how far the passes are: rows/s, loss, metric, time left at most."""
+
+    say: Callable[[str], None]
+    passes: int
+    begun: float = field(default_factory=time.monotonic)
+    told: float = field(default_factory=time.monotonic)
+    events: int = 0
+
+    def __call__(self, one: Progress | Pass) -> None:
+        now = time.monotonic()
+        spent = max(now - self.begun, 1e-9)
+        if isinstance(one, Progress):
+            self.events = one.done
+            if now - self.told > SAY_EVERY:
+                self.told = now
+                what = f"pass {one.number}" if one.number else "what was held out"
+                left = spent * (one.events - one.done) / one.done
+                self.say(f"{what}: {one.done:,} of {one.events:,} events, {one.done / spent:,.0f}/s, {left:.0f} s left in it")
+            return
+        left = spent * (self.passes - one.number)
+        metric = "" if np.isnan(one.value) else f", validation {one.value:.4f}{' (best)' if one.best else ''}"
+        what = f"pass {one.number} of {self.passes}: {self.events / spent:,.0f} events/s, loss {one.loss:.4f}{metric}"
+        self.say(f"{what}, at most {left:.0f} s left")
+        self.begun = self.told = time.monotonic()
+
+
+def write_differences(apart: Sequence[Distances], path: str) -> None:
+    """One row for each row that both models have, farthest first by block."""
+    tables = []
+    for one in apart:
+        order = np.argsort(-one.relative, kind="stable")
+        columns = {
+            "key": one.keys, "relative": one.relative, "distance": one.distance, "cosine": one.cosine, "first": one.first,
+            "count_online": one.counts[0], "count_batch": one.counts[1],
+        }
+        tables.append(pa.table({
+            "block": pa.repeat(one.block, len(order)), **{name: pa.array(column[order]) for name, column in columns.items()}}))
+    pq.write_table(pa.concat_tables(tables), path)
+
+
+def _told(
+    made: Retrained, parent: Reading, online: Head, settings: Settings, reason: str, chosen: Sequence[Snapshot], events: int,
+    apart: Sequence[Distances],
+) -> Told:
+    def named(metrics: Sequence[Metric], scoring: str) -> list[dict[str, Any]]:
+        return [asdict(replace(one, scoring=scoring)) for one in metrics]
+
+    evidence = {
+        "metric": made.metric, "best_pass": made.best.number, "first_version": chosen[0].version, "events": events,
+        "passes": [{"loss": _number(one.loss), "validation": _number(one.value)} for one in made.passes],
+        "apart": {one.block: one.summary() for one in apart},
+        "test": {f"{one.metric} of {one.learner}": _number(one.mean) for one in made.test if one.slice == "all"},
+    }
+    return Told(
+        parent.version, made.head.hex_digest, made.head.row_counts, parent.snapshot.event_clock or online.clock,
+        named(made.best.metrics, "validation") + named(made.test, "test"), settings.to_json(), reason, actor(), evidence,
+    )
+
+
+def _number(value: float) -> float | None:
+    return round(float(value), 6) if np.isfinite(value) else None

@@ -1,0 +1,97 @@
+"""A candidate: made of the events of the table, whole on a branch of its own, out of the way of the line that learns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from freshet.errors import FreshetError, SettingsError
+from freshet.pipelines.assembly import new_learner
+from freshet.pipelines.candidates import FOLDER
+from freshet.pipelines.opening import load_head, open_reading
+from freshet.pipelines.retrain import retrain
+from freshet.pipelines.starting import open_learner
+from freshet.store.parameters import digest, state
+from freshet.store.snapshots import RETRAIN
+
+pytestmark = pytest.mark.spark
+AS_THE_STREAM = ("retrain.passes=1", "retrain.validation=0", "retrain.test=0", "retrain.micro_batch=60")
+SOME = ("model.name=mf", "retrain.passes=3", "retrain.micro_batch=60")
+
+
+def verified(site, version: int) -> str:
+    """The digest of a version, found by the head that is loaded of it and by Spark."""
+    settings = site.settings("model.name=mf")
+    reading = open_reading(site.spark, settings, version)
+    head = load_head(reading, settings, new_learner(settings))
+    assert digest(state(reading.tables, reading.history, version)) == head.hex_digest == reading.snapshot.digest
+    assert reading.snapshot.row_counts == head.row_counts
+    return head.hex_digest
+
+
+@pytest.fixture
+def learned(site):
+    """Four micro-batches of mf."""
+    site.sets.append("model.name=mf")
+    site.write(240, 60)
+    site.train()
+    return site
+
+
+def test_one_pass_over_all_events_is_what_the_stream_learned(learned) -> None:
+    online = learned.digest()
+    made = retrain(learned.spark, learned.settings(*AS_THE_STREAM), reason="nightly")
+    assert made["digest"] == online == verified(learned, made["version"])
+    snapshot = learned.snapshots()[-1]
+    assert (snapshot.version, snapshot.kind, snapshot.branch) == (made["version"], RETRAIN, f"retrain@{made['version']}")
+    assert [entry[0] for entry in snapshot.path] == ["main", snapshot.branch]
+    [decision] = learned.sql("select * from decisions where kind = 'retrain'")
+    assert (decision["version"], decision["from_version"], decision["reason"]) == (made["version"], snapshot.parent, "nightly")
+
+
+def test_a_candidate_of_later_events_is_exactly_its_own_state_and_the_line_goes_on(learned) -> None:
+    [_, second, *_] = [one.version for one in learned.snapshots() if one.kind == "learn"]
+    online, parent = learned.digest(), learned.snapshots()[-1].version
+    made = retrain(learned.spark, learned.settings(*SOME), first=str(second + 1))
+    assert verified(learned, made["version"]) == made["digest"] != online
+    # Who was seen before that only is part of the parent and not of the candidate.
+    rows = {row["version"]: row for row in learned.sql("select version, row_counts from snapshots")}
+    before, after = (dict(rows[version]["row_counts"]) for version in (parent, made["version"]))
+    assert after["user"] < before["user"] and after["history"] == before["history"]
+    assert verified(learned, parent) == online
+    learned.write(300, 60, resume=True)
+    assert [report.accepted for report in learned.train()] == [60]
+    assert learned.snapshots()[-1].branch == "main"
+
+
+def test_a_learner_that_runs_is_asked_and_commits_it(learned) -> None:
+    with open_learner(learned.spark, learned.settings(), False, lambda _: None):
+        asked = retrain(learned.spark, learned.settings(*SOME))
+    assert "version" not in asked and len(list((Path(learned.settings().store.root) / FOLDER).iterdir())) == 1
+    learned.write(300, 60, resume=True)
+    learned.train()
+    [row] = learned.sql("select version from snapshots where kind = 'retrain'")
+    assert verified(learned, row["version"]) == asked["digest"]
+    assert list((Path(learned.settings().store.root) / FOLDER).iterdir()) == []
+    learned.write(360, 60, resume=True)
+    learned.train()
+    assert len(learned.sql("select version from snapshots where kind = 'retrain'")) == 1
+
+
+def test_starts(learned) -> None:
+    measure = (*SOME, "retrain.split=random")
+    cold, warm, als = (
+        retrain(learned.spark, learned.settings(*measure, f"retrain.start={start}")) for start in ("cold", "warm", "als"))
+    assert "version" not in cold and "only measures" in cold["note"]
+    for other in (warm, als):
+        assert other["passes"][0]["loss"] < cold["passes"][0]["loss"]
+    with pytest.raises(SettingsError):
+        retrain(learned.spark, learned.settings(*SOME), start_from=2)
+
+
+def test_ranges_that_hold_nothing_are_refused(learned) -> None:
+    for first in ("1000", "2099-01-01", "yesterday"):
+        with pytest.raises(FreshetError) as refused:
+            retrain(learned.spark, learned.settings(*SOME), first=first)
+        assert first in refused.value.facts.values()
