@@ -22,6 +22,7 @@ from freshet.pipelines.items import SideInformation
 from freshet.pipelines.micro_batch import REFUSED_WITH, Prepared, columns_of, numbers_of, prepare, quarantine, reasons_of
 from freshet.pipelines.requesting import LOOK_EVERY
 from freshet.pipelines.requests import Requests
+from freshet.pipelines.rivals import Follower
 from freshet.pipelines.rolling import roll_back
 from freshet.pipelines.starting import Opened
 from freshet.pipelines.stopwatch import Stopwatch
@@ -58,6 +59,7 @@ class BatchCommitter:
         self._listener = listener
         self._skipped: dict[int, str] = {}
         self._checkpoint_id: str | None = None
+        self._say = say
         self._moved()
         self._requests = Requests(opened, LOOK_EVERY, self._moved, say)
         self.so_far = totals(opened.history.live())
@@ -68,10 +70,18 @@ class BatchCommitter:
         self._side = SideInformation(self._opened)
         self._side.take()  # before the first event: an item can be recommended from what is said of it
         self._gate = Gate(self._opened) if self._opened.settings.gate.publish != "head" else None
+        self._follower = Follower(self._opened, self._say)
 
     def serve(self) -> None:
-        """Do what other processes have asked for, between two micro-batches."""
+        """Do what other processes have asked for, between two micro-batches, and let a candidate catch up."""
         self._requests.serve()
+        if self._follower.step():
+            self._moved()
+
+    def finish(self) -> None:
+        """After the last micro-batch of a stream that ends: let a candidate catch up with all of it, and be decided about."""
+        if self._follower.step(most=None):
+            self._moved()
 
     def skip(self, batch_id: int, reason: str) -> None:
         """Pass by a batch that cannot be learned: it is committed as kind `skip`, with the reason and a decision row."""

@@ -62,7 +62,10 @@ def train(
                 return 0
             passing.end(opened.writer)
         learning = Stream(opened, committer, records, available_now, until)
-        if learning.run(say) or learning.asked:
+        ended = learning.run(say)
+        if ended and available_now:
+            committer.finish()
+        if ended or learning.asked:
             say(ending(opened, committer.in_this_run, learning.asked))
     return 0
 

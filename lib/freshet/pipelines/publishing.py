@@ -11,7 +11,9 @@ from freshet.errors import AlreadyRunning, CheckFailed, FreshetError
 from freshet.pipelines.gating import evidence
 from freshet.pipelines.opening import open_reading
 from freshet.pipelines.requesting import answer, ask
-from freshet.pipelines.starting import as_writer
+from freshet.pipelines.rivals import is_candidate, publish_candidate
+from freshet.pipelines.rolling import as_learned
+from freshet.pipelines.starting import as_writer, open_learner
 from freshet.policy.gate import PUBLISH, REFUSE, Verdict, weigh
 from freshet.schema import DECISIONS
 from freshet.settings import Settings
@@ -25,7 +27,15 @@ def publish_version(
 ) -> dict[str, Any]:
     """`publish`, by the learner where one runs, else by this process; what was done."""
     reading = open_reading(spark, settings)
+    candidate = is_candidate(reading.history, version)
     try:
+        if candidate:
+            if not force:
+                raise FreshetError(
+                    f"Version {version} is a candidate: a learner lets it catch up and asks the rules by itself.",
+                    remedy="To let it take over without asking: --force --reason ...", version=version)
+            with open_learner(spark, as_learned(reading, settings), True, lambda _: None, from_here=True) as opened:
+                return publish_candidate(opened, version, actor=getpass.getuser(), reason=reason or "")
         with as_writer(reading.tables, settings, PUBLISHED) as writer:
             return publish(writer, settings, version=version, actor=getpass.getuser(), reason=reason, force=force)
     except AlreadyRunning:

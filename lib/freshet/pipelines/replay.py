@@ -23,7 +23,7 @@ from freshet.pipelines.opening import Reading, load_head, open_reading
 from freshet.pipelines.placing import Placement
 from freshet.settings import Settings
 from freshet.store.events import read_events
-from freshet.store.snapshots import ITEMS, LEARNING, History, Snapshot
+from freshet.store.snapshots import ITEMS, LEARNING, RETRAIN, History, Snapshot
 
 
 def replay(
@@ -37,7 +37,7 @@ def replay(
     """
     reading = open_reading(spark, settings, to_version)
     replayed = [snapshot for snapshot in reading.commits if snapshot.kind in LEARNING]
-    taken = [snapshot for snapshot in reading.commits if snapshot.kind == ITEMS]
+    taken = [snapshot for snapshot in reading.commits if snapshot.kind in (ITEMS, RETRAIN)]
     if from_version is not None:
         replayed = [snapshot for snapshot in replayed if snapshot.version >= from_version]
     if not replayed:
@@ -54,7 +54,7 @@ def replay(
                 place = Placement(spark, learner.model, runs[run])
                 stack.callback(place.close)
             while taken and taken[0].version < snapshot.version:
-                retake(reading.tables, head, taken.pop(0))
+                head = _retaken(reading, head, taken.pop(0), runs[run], learner)
             events += table.num_rows
             features = runs[run].model.features
             relearn(head, learner, table, features, place, snapshot.event_clock or 0)
@@ -64,6 +64,14 @@ def replay(
         "versions": len(replayed), "first": replayed[0].version, "last": replayed[-1].version, "events": events,
         "digest": head.hex_digest, "verified": verify,
     }
+
+
+def _retaken(reading: Reading, head: Head, snapshot: Snapshot, settings: Settings, learner: Learner) -> Head:
+    """The head after a version that learned no micro-batch: what was said of items once more, or a candidate as it was made."""
+    if snapshot.kind == RETRAIN:
+        return load_head(Reading(reading.tables, reading.history, snapshot.version, snapshot), settings, learner)
+    retake(reading.tables, head, snapshot)
+    return head
 
 
 def _settings_of_runs(reading: Reading, replayed: Sequence[Snapshot], settings: Settings) -> dict[str, Settings]:

@@ -12,6 +12,7 @@ from freshet.errors import CheckFailed, FreshetError
 from freshet.pipelines.candidates import commit_waiting
 from freshet.pipelines.maintain import carry_out
 from freshet.pipelines.publishing import publish
+from freshet.pipelines.rivals import is_candidate, publish_candidate
 from freshet.pipelines.rolling import roll_back
 from freshet.pipelines.starting import Opened
 from freshet.schema import DECISIONS, REQUESTS
@@ -81,9 +82,13 @@ class Requests:
     def _retrain(self, arguments: Mapping[str, str], reason: str | None, asked: Mapping[str, Any]) -> None:
         """The passes are over: only the candidate is left to be committed."""
         commit_waiting(self._opened.writer, self._opened.settings.store.root, arguments["candidate"], asked[REQUEST_ID])
+        self._moved()
 
     def _publish(self, arguments: Mapping[str, Any], reason: str | None, asked: Mapping[str, Any]) -> None:
-        publish(self._opened.writer, self._opened.settings, reason=reason, **arguments, **asked)
+        if is_candidate(self._opened.history, arguments["version"]):
+            publish_candidate(self._opened, arguments["version"], reason=reason or "asked for", **asked)
+        else:
+            publish(self._opened.writer, self._opened.settings, reason=reason, **arguments, **asked)
         self._moved()
 
     def _roll_back(self, arguments: Mapping[str, Any], reason: str | None, asked: Mapping[str, Any]) -> None:

@@ -10,7 +10,6 @@ tables. The rules are the gate's.
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,7 +20,7 @@ from freshet.errors import FreshetError
 from freshet.learner import Learner
 from freshet.paired import norm_growth
 from freshet.pipelines.opening import Reading, load_head, load_memory
-from freshet.pipelines.rolling import left_to_learn, learn_again
+from freshet.pipelines.rolling import batch_of, learn_again, left_to_learn
 from freshet.pipelines.starting import Opened, changed_structure
 from freshet.policy.gate import HOLD, PUBLISH, REFUSE, Paired, Verdict, weigh
 from freshet.prequential import SERVED
@@ -61,6 +60,12 @@ def newest_candidate(history: History, line: str) -> Snapshot | None:
     return made[-1]
 
 
+def is_candidate(history: History, version: int) -> bool:
+    """Whether a version was made by a batch retrain."""
+    row = history.get(version)
+    return row is not None and row.kind == RETRAIN
+
+
 class Candidate:
     """A candidate in memory, on its way after the line."""
 
@@ -88,8 +93,8 @@ class Candidate:
         mine = [row for row in history.live() if row.branch == self.made.branch and row.kind == RELEARN]
         newest = history.newest(line.writer.line)
         assert newest is not None
-        theirs = {(row.checkpoint_id, row.batch_id): row for row in history.commits(newest.version) if row.batch_id is not None}
-        pairs = [(row, theirs[row.checkpoint_id, row.batch_id]) for row in mine if (row.checkpoint_id, row.batch_id) in theirs]
+        theirs = {batch_of(row): row for row in history.commits(newest.version) if row.batch_id is not None}
+        pairs = [(row, theirs[batch_of(row)]) for row in mine if batch_of(row) in theirs]
         if not pairs:
             return []
         told = _metrics(line, [row.commit_id for pair in pairs for row in pair], line.learner)
@@ -172,17 +177,18 @@ class Follower:
             self._made = self._candidate = None
 
 
-def publish_candidate(opened: Opened, version: int, actor: str | None, reason: str, **asked: Any) -> dict[str, Any]:
+def publish_candidate(opened: Opened, version: int, *, actor: str, reason: str, **asked: Any) -> dict[str, Any]:
     """Let a candidate take over without asking the rules, once it has caught up. Raises FreshetError for what is no candidate of
     this line."""
     made = opened.history.get(version)
     newest = opened.history.newest(opened.writer.line)
     assert newest is not None
     if made is None or made.kind != RETRAIN or made.parent is None or not opened.history.on_path(newest.version, made.parent):
-        raise FreshetError(f"Version {version} is no candidate of what the model stands on.", remedy="Retrain again.", version=version)
+        what = f"Version {version} is no candidate of what the model stands on."
+        raise FreshetError(what, remedy="Retrain again.", version=version)
     candidate = Candidate(opened, made)
     candidate.catch_up()
-    row = candidate.take_over(Verdict(PUBLISH, "forced", reason), actor or getpass.getuser(), asked)
+    row = candidate.take_over(Verdict(PUBLISH, "forced", reason), actor, asked)
     return {"published": row.version, "candidate": version, "before": newest.version}
 
 

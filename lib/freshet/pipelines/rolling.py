@@ -44,13 +44,17 @@ def rollback(
         predicate.check(where)
     reading = open_reading(spark, settings)
     try:
-        recorded = Settings.from_json(History.settings_of(reading.tables, reading.version))
-        here = {"store": settings.store, "stream": settings.stream, "spark": settings.spark}
-        with open_learner(spark, recorded.model_copy(update=here), True, say, from_here=True) as opened:
+        with open_learner(spark, as_learned(reading, settings), True, say, from_here=True) as opened:
             return roll_back(opened, to=to, actor=getpass.getuser(), reason=reason, events=events, where=where, say=say)
     except AlreadyRunning:
         request_id = ask(reading.tables, ROLLBACK, {"to": to, "events": events, "where": where}, reason)
         return answer(reading.tables, request_id)
+
+
+def as_learned(reading: Reading, settings: Settings) -> Settings:
+    """The settings the model was last learned with, here: where it is and where it runs is the given ones' to say."""
+    recorded = Settings.from_json(History.settings_of(reading.tables, reading.version))
+    return recorded.model_copy(update={"store": settings.store, "stream": settings.stream, "spark": settings.spark})
 
 
 def roll_back(
@@ -105,8 +109,8 @@ def left_to_learn(opened: Opened, after: int, last: int) -> list[Snapshot]:
     history = opened.history
     newest = history.newest(opened.writer.line)
     assert newest is not None
-    done = {_batch(row) for row in history.commits(newest.version) if row.kind in (*LEARNING, ITEMS)}
-    return [row for row in history.commits(last, above=after) if row.kind in (*LEARNING, ITEMS) and _batch(row) not in done]
+    done = {batch_of(row) for row in history.commits(newest.version) if row.kind in (*LEARNING, ITEMS)}
+    return [row for row in history.commits(last, above=after) if row.kind in (*LEARNING, ITEMS) and batch_of(row) not in done]
 
 
 def learn_again(
@@ -131,7 +135,7 @@ def learn_again(
     return counts
 
 
-def _batch(row: Snapshot) -> tuple[object, object]:
+def batch_of(row: Snapshot) -> tuple[object, object]:
     """What a version learned: a micro-batch, or what the table `items` said, by the reason that names its version."""
     return (ITEMS, row.reason) if row.kind == ITEMS else (row.checkpoint_id, row.batch_id)
 

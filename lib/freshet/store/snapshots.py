@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from freshet.store.tables import Tables
 
 START, LEARN, REFUSED, SKIP, ROLLBACK, BASE, MAINTAIN = "start", "learn", "refused", "skip", "rollback", "base", "maintain"
-ITEMS, PUBLISH, RELEARN, RETRAIN = "items", "publish", "relearn", "retrain"
+ITEMS, PUBLISH, RELEARN, RETRAIN, REBASE = "items", "publish", "relearn", "retrain", "rebase"
 LEARNING = (LEARN, RELEARN)  # kinds whose events are part of the state
 _TEXTS = ("settings", "metrics", "sources")  # most of a row's bytes, and needed by nobody who only wants versions
 _TIMES = ("event_clock", "committed_at")

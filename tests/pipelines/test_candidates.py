@@ -1,0 +1,77 @@
+"""A retrained candidate catches up with the line, is held against it, and takes its place or does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from freshet.pipelines.assembly import new_learner
+from freshet.pipelines.opening import load_head, open_reading
+from freshet.pipelines.publishing import publish_version
+from freshet.pipelines.replay import replay
+from freshet.pipelines.retrain import retrain
+from freshet.pipelines.status import decided, status
+
+pytestmark = pytest.mark.spark
+RULES = ("gate.min_events=40", "gate.min_batches=2", "gate.slice_margin=9")
+AS_THE_STREAM = ("retrain.passes=1", "retrain.validation=0", "retrain.test=0", "retrain.micro_batch=80")
+
+
+@pytest.fixture
+def behind(site):
+    """A model of eight micro-batches, and a candidate made of the first four by one pass: the same as the stream then."""
+    site.write(640, 80)
+    site.train()
+    fourth = [s.version for s in site.snapshots() if s.kind == "learn"][3]
+    site.made = retrain(site.spark, site.settings(*AS_THE_STREAM), last=str(fourth), reason="nightly")["version"]
+    return site
+
+
+def kinds(site) -> list[str]:
+    return [s.kind for s in site.snapshots()]
+
+
+def test_one_that_is_not_worse_takes_over_and_nothing_learned_since_is_lost(behind) -> None:
+    before = behind.digest() if behind.snapshots()[-1].branch == "main" else [s for s in behind.snapshots() if s.branch == "main"][-1].digest
+    behind.train(*RULES, "gate.margin=0.5")
+    rows = behind.snapshots()
+    took = next(s for s in rows if s.kind == "rebase")
+    assert [s.branch for s in rows if s.kind == "relearn"] == [f"retrain@{behind.made}"] * 4
+    assert [branch for branch, _ in took.path] == ["main", f"retrain@{behind.made}", took.branch]
+    assert took.digest == before  # the same pass and the same events after it: the same model
+    [decision] = [row for row in decided(behind.spark, behind.settings(), n=9) if row["kind"] == "publish"]
+    assert (decision["version"], decision["actor"]) == (behind.made, "gate") and decision["reason"].startswith("not worse: ")
+    totals = status(behind.spark, behind.settings())["totals"]
+    assert totals["read"] == totals["accepted"] == 640
+    settings = behind.settings()
+    assert load_head(open_reading(behind.spark, settings), settings, new_learner(settings)).hex_digest == behind.digest()
+    # The stream goes on from it, knows what it has read, and replays.
+    behind.write(720, 80, resume=True)
+    assert [report.accepted for report in behind.train(*RULES)] == [80]
+    assert behind.snapshots()[-1].branch == took.branch and kinds(behind).count("rebase") == 1
+    assert replay(behind.spark, settings, verify=True)["verified"]
+
+
+def test_one_that_is_worse_is_refused_once_and_the_line_stays(behind, monkeypatch) -> None:
+    from freshet.pipelines import rivals
+
+    real = rivals._paired
+
+    def worse(*arguments):
+        found = real(*arguments)
+        return replace(found, sums={name: (head / 3, other, n) for name, (head, other, n) in found.sums.items()})
+
+    monkeypatch.setattr(rivals, "_paired", worse)
+    behind.train(*RULES)
+    behind.train(*RULES)
+    told = [row for row in decided(behind.spark, behind.settings(), n=9) if row["actor"] == "gate"]
+    assert [(row["kind"], row["version"]) for row in told] == [("refuse", behind.made)]
+    assert "rebase" not in kinds(behind) and behind.snapshots()[-1].branch == "main"
+
+
+def test_a_person_lets_it_take_over_without_asking(behind) -> None:
+    done = publish_version(behind.spark, behind.settings(), version=behind.made, force=True, reason="I know better")
+    assert done["candidate"] == behind.made and kinds(behind)[-1] == "rebase"
+    assert kinds(behind).count("relearn") == 4
+    assert behind.train() == []
