@@ -59,8 +59,9 @@ def test_lists_come_from_the_version_a_person_named_until_another_is(site) -> No
 
 
 def test_the_gate_publishes_what_it_scored_and_a_restart_goes_on_with_its_evidence(site) -> None:
-    site.write(1200, 120)
-    site.train(*JUDGED, until=lambda read: read >= 480)
+    site.write(480, 120)
+    site.train(*JUDGED)
+    site.write(1200, 120, resume=True)
     site.train(*JUDGED)
     rows = site.snapshots()
     moved = [(s.version, s.published, s.parent) for before, s in pairwise(rows) if s.kind == "learn" and s.published != before.published]
@@ -83,22 +84,24 @@ def test_the_gate_publishes_what_it_scored_and_a_restart_goes_on_with_its_eviden
 
 
 def test_what_is_certainly_worse_is_refused_and_left_behind_where_that_is_set(site, monkeypatch) -> None:
-    """The head's gains are cut to a third after a good start, as if it had learned something wrong."""
+    """The head's gains are cut to a tenth after a good start, as if it had learned something wrong."""
     from freshet.pipelines import gating
 
     site.sets += ["gate.on_worse=rollback"]
-    site.write(1280, 160)
-    site.train(*JUDGED, until=lambda read: read >= 640)
+    site.write(480, 160)
+    site.train(*JUDGED)
     good = site.snapshots()[-1]
     real = gating.pair
 
     def worse(*arguments):
         found = real(*arguments)
-        return replace(found, sums={name: (head / 3, other, n) for name, (head, other, n) in found.sums.items()})
+        return replace(found, sums={name: (head / 10, other, n) for name, (head, other, n) in found.sums.items()})
 
     monkeypatch.setattr(gating, "pair", worse)
+    site.write(2080, 160, resume=True)
     site.train(*JUDGED, "gate.margin=0.02")
     told = decided(site.spark, site.settings(), n=99, evidence=True)
+    assert {"refuse", "roll back"} <= {row["kind"] for row in told}, [row["reason"] for row in told]
     refused = next(row for row in told if row["kind"] == "refuse")
     back = next(row for row in told if row["kind"] == "roll back")
     assert refused["reason"].startswith("worse: ") and refused["evidence"]["high"] < -0.02
