@@ -43,7 +43,9 @@ def test_masks_come_from_the_event_and_the_seed_of_the_model(name: str) -> None:
     lab.learn(events)
     whole, half = examples_of(lab, events), examples_of(lab, part(events, slice(100, 200)))
     drawn = dict(zip(whole.event.tolist(), whole.draws.tolist(), strict=True))
-    assert [drawn[100 + e] for e in half.event.tolist()] == half.draws.tolist()
+    again = dict(zip((100 + half.event).tolist(), half.draws.tolist(), strict=True))
+    both = drawn.keys() & again.keys()  # not every event is learned whatever came before it
+    assert len(both) > 20 and all(drawn[e] == again[e] for e in both)
     assert len(set(drawn.values())) == len(drawn) > 50
     other = Subject(name, (DROPOUT, "model.seed=2")).lab()
     other.learn(events)
