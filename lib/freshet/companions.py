@@ -112,7 +112,8 @@ def _walk(
     )
     np.maximum.at(rows.last_at, refs, events.event_at)
     archive = _archive(keys[:archived], links[:archived], counts[:archived], events.event_at[at[:archived]])
-    return {HISTORY: rows, HISTORY_ARCHIVE: archive}, Context(drawn, found, recent, length, head.attributes)
+    context = Context(drawn, found, recent, length, head.attributes, head.gather, head.clock)
+    return {HISTORY: rows, HISTORY_ARCHIVE: archive}, context
 
 
 def _archive(keys: np.ndarray, links: np.ndarray, counts: np.ndarray, at: np.ndarray) -> Rows:

@@ -19,6 +19,7 @@ from freshet.settings import ModelSettings
 
 _LENGTH = 8  # bytes of the header's length
 _PARTS = ("rows", "counts", "refs")
+_OF_EXAMPLES = ("target", "weight", "draws", "offset")
 
 
 def pack(arrays: Mapping[str, np.ndarray], plain: Mapping[str, Any]) -> bytes:
@@ -44,7 +45,7 @@ def unpack(payload: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 def pack_task(task: ShardTask, model: str) -> bytes:
     """A task for `learn_payload`; `model` is the JSON text of the model's settings."""
     arrays = {f"{part}/{block}": array for part in _PARTS for block, array in getattr(task, part).items()}
-    return pack({**arrays, "target": task.target, "weight": task.weight}, {"model": model})
+    return pack({**arrays, **{name: getattr(task, name) for name in _OF_EXAMPLES}}, {"model": model})
 
 
 def unpack_result(payload: bytes) -> ShardResult:
@@ -60,7 +61,7 @@ def learn_payload(payload: bytes) -> bytes:
     """Learn a packed task and pack the result: what an executor runs."""
     arrays, plain = unpack(payload)
     task = ShardTask(
-        _group(arrays, "rows"), _group(arrays, "counts"), _group(arrays, "refs"), arrays["target"], arrays["weight"],
+        _group(arrays, "rows"), _group(arrays, "counts"), _group(arrays, "refs"), *(arrays[name] for name in _OF_EXAMPLES),
     )
     result = _model(plain["model"]).learn(task)
     packed = {

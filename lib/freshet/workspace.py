@@ -61,7 +61,9 @@ class Workspace:
         return task, origin
 
     def _task(self, refs: dict[str, np.ndarray], chosen: np.ndarray | slice, rows: dict[str, np.ndarray]) -> ShardTask:
-        return ShardTask(rows, {}, refs, self.examples.target[chosen], self.examples.weight[chosen])
+        examples = self.examples
+        draws, offset = (given[chosen] if len(given) else given for given in (examples.draws, examples.offset))
+        return ShardTask(rows, {}, refs, examples.target[chosen], examples.weight[chosen], draws, offset)
 
     def merge(self, results: list[ShardResult], origins: list[dict[str, np.ndarray]]) -> None:
         """Merge what the shards learned, in shard order, by each block's rule; blocks side by side."""

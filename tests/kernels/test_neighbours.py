@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from freshet.kernels.neighbours import FLOOR, count, follow_ups
+from freshet.kernels.neighbours import FLOOR, count, follow_ups, follow_ups_of
 
 KEYS = np.arange(100, 110)
 DECAY, REVERSE = 0.8, 0.3
@@ -107,6 +107,23 @@ def test_follow_ups_are_shares_of_the_newest_items_rows() -> None:
         got = dict(zip(keys[part].tolist(), scores[part].tolist(), strict=True))
         assert got == pytest.approx({key: math.log1p(c / FLOOR) for key, c in wanted.items()}, rel=1e-4)
     assert offsets[3] == offsets[2] and len(keys) == len(scores) == offsets[-1] > 15
+
+
+def test_scores_of_some_items_are_those_among_all_follow_ups() -> None:
+    state = empty(6)
+    counted(state, stream(), 2000.0)
+    values, links, filled, last_at, _ = state
+    rows = values.astype(np.float32), links, filled, last_at
+    random = np.random.default_rng(4)
+    refs, items = random.integers(-1, len(KEYS), (20, 3)).astype(np.int32), random.integers(98, 112, (20, 5))
+    found = np.empty(items.shape, np.float32)
+    follow_ups_of(*rows, refs, items, 9500, DECAY, 5.0, 2000.0, found)
+    offsets, keys, scores = follow_ups(*rows, refs, 9500, DECAY, 5.0, 2000.0)
+    for e in range(len(refs)):
+        mine = slice(offsets[e], offsets[e + 1])
+        all_of_them = dict(zip(keys[mine].tolist(), scores[mine].tolist(), strict=True))
+        np.testing.assert_allclose(found[e], [all_of_them.get(key, 0.0) for key in items[e].tolist()], rtol=1e-6)
+    assert (found > 0).any() and (found == 0).any()
 
 
 def test_what_faded_to_nothing_says_nothing() -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from freshet.kernels.dropout import mask
 from freshet.kernels.lanes import AHEAD, LANES, load, prefetch, spread, store, total
 from freshet.kernels.losses import logistic
 from freshet.kernels.optimizers import Step, behind, descend, descend_one, dot, paced, slots_of
@@ -49,7 +50,7 @@ def score(
 @njit(cache=True, nogil=True, forceinline=True)
 def _learn_pair(
     users: np.ndarray, items: np.ndarray, u: int, i: int, j: int, at_u: int, at_i: int, at_j: int, weight: float, factors: int,
-    bias_step: Step, step: Step, limit: float, scratch: np.ndarray,
+    bias_step: Step, step: Step, limit: float, dropout: float, seed: int, scratch: np.ndarray,
 ) -> tuple[float, float, float, int]:
     """One descent step on log(1 + exp(-margin)): (loss, contraction of the user row, of either item row, rows cut).
 
@@ -70,6 +71,12 @@ def _learn_pair(
     margin = items[i, 0] - items[j, 0] + total(products)
     norm_p, norm_d = total(squares_p), total(squares_d)
     loss, gradient, curvature = logistic(margin, 1.0)
+    if dropout > 0.0:
+        for row in range(2):
+            mask(scratch, row, factors, dropout, seed)
+        margin = items[i, 0] - items[j, 0] + dot(users, u, 0, scratch, 0, 0, factors)
+        norm_p, norm_d = dot(scratch, 1, 0, scratch, 1, 0, factors), dot(scratch, 0, 0, scratch, 0, 0, factors)
+        _, gradient, curvature = logistic(margin, 1.0)
     g = np.float32(gradient * weight)
     rate_bi = descend_one(items, i, 0, slot, g, paced(bias_step, at_i))
     rate_bj = descend_one(items, j, 0, slot, -g, paced(bias_step, at_j))
@@ -90,16 +97,17 @@ def _ask(rows: np.ndarray, a: np.ndarray, counts: np.ndarray, r: int) -> None:
 
 @njit(cache=True, nogil=True)
 def learn(
-    users: np.ndarray, items: np.ndarray, user_ref: np.ndarray, item_ref: np.ndarray, weight: np.ndarray, factors: int,
-    bias_step: Step, step: Step, limit: float, user_a: np.ndarray, item_a: np.ndarray, user_n: np.ndarray,
-    item_n: np.ndarray, prediction: np.ndarray, loss: np.ndarray,
+    users: np.ndarray, items: np.ndarray, user_ref: np.ndarray, item_ref: np.ndarray, weight: np.ndarray, draws: np.ndarray,
+    dropout: float, factors: int, bias_step: Step, step: Step, limit: float, user_a: np.ndarray, item_a: np.ndarray,
+    user_n: np.ndarray, item_n: np.ndarray, prediction: np.ndarray, loss: np.ndarray,
 ) -> int:
     """Learn the examples one after the other, changing `users` and `items` in place.
 
     item_ref int32[n, 1 + negatives]: the positive, then the drawn negatives (-1 where none could be drawn). Fills
     prediction float64[n] (score of the positive just before) and loss float64[n] (mean over the negatives), adds each
-    pair's contraction and count to the rows it touched: the counts of their events go on from where they stand. Returns how
-    often a row's norm was cut to `limit`.
+    pair's contraction and count to the rows it touched: the counts of their events go on from where they stand. With
+    `dropout` an event learns under the mask of its seed, draws uint64[n] (see kernels.dropout). Returns how often a row's
+    norm was cut to `limit`.
     """
     scratch = np.empty((2, max(factors, 1)), np.float32)
     n, capped = user_ref.shape[0], 0
@@ -111,13 +119,15 @@ def learn(
                 _ask(items, item_a, item_n, item_ref[e + AHEAD, c])
         prediction[e] = float(items[i, 0]) + float(dot(users, u, 0, items, i, 1, factors))
         summed, pairs = 0.0, 0
+        seed = draws[e] if dropout > 0.0 else np.uint64(0)
         at_u, at_i = behind(step, user_n, u), behind(step, item_n, i)
         for c in range(1, item_ref.shape[1]):
             j = item_ref[e, c]
             if j < 0 or j == i:
                 continue
             value, on_user, on_item, cut = _learn_pair(
-                users, items, u, i, j, at_u, at_i, behind(step, item_n, j), w, factors, bias_step, step, limit, scratch)
+                users, items, u, i, j, at_u, at_i, behind(step, item_n, j), w, factors, bias_step, step, limit, dropout, seed,
+                scratch)
             summed += value
             pairs += 1
             capped += cut

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from freshet.kernels.dropout import mask
 from freshet.kernels.lanes import AHEAD, LANES, load, prefetch, spread, store, total
 from freshet.kernels.optimizers import CONSTANT, Step, behind, descend, descend_one, dot, general, paced, slots_of
 
@@ -62,23 +63,37 @@ def products(
 
 
 @njit(cache=True, nogil=True)
+def _masked(items: np.ndarray, i: int, factors: int, dropout: float, seed: int, copy: np.ndarray) -> tuple[float, float, float]:
+    """(m p . q, |m p|^2, |m q|^2), copy[0] being p: it becomes m p, copy[1] m q."""
+    mask(copy, 0, factors, dropout, seed)
+    for j in range(factors):
+        copy[1, j] = items[i, 1 + j]
+    product = float(dot(copy, 0, 0, copy, 1, 0, factors))
+    mask(copy, 1, factors, dropout, seed)
+    return product, float(dot(copy, 0, 0, copy, 0, 0, factors)), float(dot(copy, 1, 0, copy, 1, 0, factors))
+
+
+@njit(cache=True, nogil=True)
 def learn(
     mean: np.ndarray, users: np.ndarray, items: np.ndarray, mean_count: int, user_ref: np.ndarray, item_ref: np.ndarray,
-    target: np.ndarray, weight: np.ndarray, factors: int, bias_step: Step, step: Step, limit: float,
-    user_n: np.ndarray, item_n: np.ndarray, user_a: np.ndarray, item_a: np.ndarray, prediction: np.ndarray, loss: np.ndarray,
+    target: np.ndarray, weight: np.ndarray, draws: np.ndarray, dropout: float, factors: int, bias_step: Step, step: Step,
+    limit: float, user_n: np.ndarray, item_n: np.ndarray, user_a: np.ndarray, item_a: np.ndarray, prediction: np.ndarray,
+    loss: np.ndarray,
 ) -> int:
     """Learn the examples one after the other, changing `mean`, `users` and `items` in place.
 
     Fills prediction float64[n] (score just before the example was learned), loss float64[n] and adds each event's
     contraction to user_a and item_a (float64 per row). user_n and item_n int64 are the events behind each row; only a
-    schedule asks for them and counts on. Returns how often a row's norm was cut to `limit`.
+    schedule asks for them and counts on. With `dropout` an event learns under the mask of its seed, draws uint64[n] (see
+    kernels.dropout). Returns how often a row's norm was cut to `limit`.
 
     Contraction of an event for its user row: weight * (bias step + step |q|^2), the share of the residual that the row's
     own change takes away (squared loss: curvature 1); for its item row likewise with |p|^2. Each row counts its own
     share only: what the user's row takes away stays in the shard, so other shards' errors on the item are not reduced
     by it. Counting both sides was .05 to .1 % worse on movielens-100k in rounds of 10,000.
     """
-    p_before = np.empty((1, max(factors, 1)), np.float32)  # the item's step takes the user's factors from before
+    # The item's step takes the user's factors from before; under a mask the user's step takes a copy of the item's.
+    before_it = np.empty((2, max(factors, 1)), np.float32)
     slot = 1 + factors
     factor_slot = slot + slots_of(bias_step, 1)
     n, capped = user_ref.shape[0], 0
@@ -86,11 +101,14 @@ def learn(
         u, i, value, w = user_ref[e], item_ref[e], float(target[e]), float(weight[e])
         if e + AHEAD < n:
             ask(users, items, user_ref[e + AHEAD], item_ref[e + AHEAD], user_a, item_a)
-        product, norm_p, norm_q = products(users, u, items, i, factors, p_before)
+        product, norm_p, norm_q = products(users, u, items, i, factors, before_it)
         before = float(mean[0, 0]) + float(users[u, 0]) + float(items[i, 0]) + product
         error = before - value
         prediction[e] = before
         loss[e] = 0.5 * error * error * w
+        if dropout > 0.0:
+            masked, norm_p, norm_q = _masked(items, i, factors, dropout, draws[e], before_it)
+            error += masked - product
         mean[0, 0] += np.float32((value - float(mean[0, 0])) / (mean_count + e + 1))
         g = np.float32(error * w)
         at_u, at_i = behind(step, user_n, u), behind(step, item_n, i)
@@ -99,8 +117,11 @@ def learn(
             item_n[i] += 1
         rate_bu = descend_one(users, u, 0, slot, g, paced(bias_step, at_u))
         rate_bi = descend_one(items, i, 0, slot, g, paced(bias_step, at_i))
-        rate_u, cut_u = descend(users, u, 1, factors, factor_slot, g, items, i, 1, norm_q, paced(step, at_u), limit)
-        rate_i, cut_i = descend(items, i, 1, factors, factor_slot, g, p_before, 0, 0, norm_p, paced(step, at_i), limit)
+        if dropout > 0.0:
+            rate_u, cut_u = descend(users, u, 1, factors, factor_slot, g, before_it, 1, 0, norm_q, paced(step, at_u), limit)
+        else:
+            rate_u, cut_u = descend(users, u, 1, factors, factor_slot, g, items, i, 1, norm_q, paced(step, at_u), limit)
+        rate_i, cut_i = descend(items, i, 1, factors, factor_slot, g, before_it, 0, 0, norm_p, paced(step, at_i), limit)
         user_a[u] += w * (rate_bu + rate_u * norm_q)
         item_a[i] += w * (rate_bi + rate_i * norm_p)
         capped += cut_u + cut_i

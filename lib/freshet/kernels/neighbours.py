@@ -27,6 +27,7 @@ from freshet.kernels.compiled import (
     IN_I4_2D,
     IN_I8,
     IN_I8_2D,
+    OUT_F4_2D,
     OUT_F8,
     OUT_I8,
     compiled,
@@ -106,6 +107,34 @@ def count(
         touched[j] += np.int64(met)
 
 
+@njit(cache=True, nogil=True, forceinline=True)
+def _share(values: np.ndarray, last_at: np.ndarray, r: int, w: float, clock: int, shrink: float, half_life: float) -> float:
+    """What a count of row r is worth in c(j) where the row weighs w."""
+    faded = 1.0 if half_life == math.inf else 2.0 ** (-max(float(clock - last_at[r]), 0.0) / half_life)
+    whole = float(values[r, 0]) * faded + shrink
+    return w * faded / whole if whole > 0.0 else 0.0  # what faded to nothing says nothing
+
+
+@compiled(void(IN_F4_2D, IN_I8_2D, IN_I4, IN_I8, IN_I4_2D, IN_I8_2D, int64, float64, float64, float64, OUT_F4_2D))
+def follow_ups_of(values, links, filled, last_at, refs, items, clock, decay, shrink, half_life, out):  # type: ignore[no-untyped-def]
+    """out float32[m, c] = the scores of the items int64[m, c], as follow_ups has them; 0 for an item that follows nothing."""
+    sums = np.empty(items.shape[1])
+    for e in range(refs.shape[0]):
+        sums[:] = 0.0
+        w = 1.0
+        for d in range(refs.shape[1]):
+            r = refs[e, d]
+            if r >= 0:
+                share = _share(values, last_at, r, w, clock, shrink, half_life)
+                for m in range(filled[r] if share > 0.0 else 0):
+                    for a in range(items.shape[1]):
+                        if items[e, a] == links[r, m]:
+                            sums[a] += share * float(values[r, 1 + m])
+            w *= decay
+        for a in range(items.shape[1]):
+            out[e, a] = np.float32(math.log1p(sums[a] / FLOOR))
+
+
 @compiled(void(IN_F4_2D, IN_I8_2D, IN_I4, IN_I8, IN_I4_2D, int64, float64, float64, float64, OUT_I8, OUT_I8, OUT_F8))
 def _follow_ups(values, links, filled, last_at, refs, clock, decay, shrink, half_life, offsets, keys, scores):  # type: ignore[no-untyped-def]
     most = 1
@@ -118,9 +147,7 @@ def _follow_ups(values, links, filled, last_at, refs, clock, decay, shrink, half
         for d in range(refs.shape[1]):
             r = refs[a, d]
             if r >= 0:
-                faded = 1.0 if half_life == math.inf else 2.0 ** (-max(float(clock - last_at[r]), 0.0) / half_life)
-                whole = float(values[r, 0]) * faded + shrink
-                share = w * faded / whole if whole > 0.0 else 0.0  # what faded to nothing says nothing
+                share = _share(values, last_at, r, w, clock, shrink, half_life)
                 for m in range(filled[r] if share > 0.0 else 0):
                     key = links[r, m]
                     home = np.int64(mix(np.uint64(key)) & np.uint64(most - 1))

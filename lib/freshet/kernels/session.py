@@ -1,32 +1,48 @@
-"""A user as his newest items: sampled softmax over the next one, one sequential pass over a shard.
+"""A user as his newest items: a choice of the next one among drawn ones, one sequential pass over a shard.
 
     q     = sum_d w_d x_d / (sum_d w_d)^power + sum_f z_f,  w_d = decay^d
                                                                      d = 0 the newest item, over those that have a row
-    s_a   = b_a + q . y_a                                            a = 0 the item that was taken, then the drawn ones
-    loss  = weight * (log(sum_a exp(s_a)) - s_0)
+    s_a   = b_a + q . y_a + offset_a                                 a = 0 the item that was taken, then the drawn ones
+    loss  = weight * loss of the choice (kernels.choice)
 
 Rows: `past` float32 [x_1 .. x_k | slots] of an item as one a user had, `item` float32 [b, y_1 .. y_k | slots] as one to
 come, the bias's slot before the factors'; `feature` float32 [z_1 .. z_k | slots] of what was known of the event itself, such
 as the page that led to it; `attribute` as in kernels.described. Two vectors an item, because what comes after a thing is
-seldom the thing. After Koren's item-item factorization (KDD 2008, section 5) and sampled softmax (Jean et al., ACL 2015),
-decayed by place.
+seldom the thing; tied, `past` is the very array `item`, x_i the y of item i, and each of its touches a step of its own.
+After Koren's item-item factorization (KDD 2008, section 5), decayed by place.
 """
 
 from __future__ import annotations
 
-import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
+from freshet.kernels.choice import SOFTMAX, bent, loss_alone, one_by_one, softmax
 from freshet.kernels.compiled import IN_F4_2D, IN_I4_2D, OUT_F4_2D, compiled, float64, int64, void
 from freshet.kernels.described import descend_attributes, describe_all
+from freshet.kernels.dropout import mask
 from freshet.kernels.lanes import AHEAD, LANES, load, prefetch, spread, store, total
 from freshet.kernels.optimizers import Step, descend, descend_one, dot, paced, slots_of
 
 
+class Form(NamedTuple):
+    """How a query is made and what it learns by: length of a vector, decay and power of the formula, one of CHOICES; `start` is
+    where x begins in rows of `past`: 0, or 1 where these are those of `item`; `dropout` as in kernels.dropout, of q."""
+
+    factors: int
+    decay: float
+    power: float
+    loss: int
+    start: int = 0
+    dropout: float = 0.0
+
+
 @njit(cache=True, nogil=True)
-def query(past: np.ndarray, refs: np.ndarray, e: int, factors: int, decay: float, power: float, out: np.ndarray) -> float:
+def query(
+    past: np.ndarray, refs: np.ndarray, e: int, factors: int, decay: float, power: float, start: int, out: np.ndarray,
+) -> float:
     """out[0, :k] = q of the rows refs[e] (-1: none); returns 1 / (sum of w)^power, or 0 without a row."""
     for j in range(0, factors, LANES):
         store(out, 0, j, factors - j, spread(np.float32(0.0)))
@@ -37,7 +53,7 @@ def query(past: np.ndarray, refs: np.ndarray, e: int, factors: int, decay: float
             summed += w
             weight = spread(np.float32(w))
             for j in range(0, factors, LANES):
-                store(out, 0, j, factors - j, load(out, 0, j, factors - j) + weight * load(past, r, j, factors - j))
+                store(out, 0, j, factors - j, load(out, 0, j, factors - j) + weight * load(past, r, start + j, factors - j))
         w *= decay
     if summed == 0.0:
         return 0.0
@@ -58,77 +74,54 @@ def _join(features: np.ndarray, refs: np.ndarray, e: int, factors: int, out: np.
                 store(out, 0, j, factors - j, load(out, 0, j, factors - j) + load(features, r, j, factors - j))
 
 
-@compiled(void(IN_F4_2D, IN_I4_2D, IN_F4_2D, IN_I4_2D, int64, float64, float64, OUT_F4_2D))
-def queries(past, refs, features, feature_refs, factors, decay, power, out):  # type: ignore[no-untyped-def]
+@compiled(void(IN_F4_2D, IN_I4_2D, IN_F4_2D, IN_I4_2D, int64, float64, float64, int64, OUT_F4_2D))
+def queries(past, refs, features, feature_refs, factors, decay, power, start, out):  # type: ignore[no-untyped-def]
     """out float32[m, k] = q of each row of refs int32[m, r] and of feature_refs int32[m, F]."""
     one = np.empty((1, factors), np.float32)
     for e in range(refs.shape[0]):
-        query(past, refs, e, factors, decay, power, one)
+        query(past, refs, e, factors, decay, power, start, one)
         _join(features, feature_refs, e, factors, one)
         out[e] = one[0]
-
-
-@njit(cache=True, nogil=True, forceinline=True)
-def _softmax(scores: np.ndarray, item_ref: np.ndarray, e: int) -> float:
-    """Turn the scores of the present items into probabilities; returns the loss of the first."""
-    highest = scores[0]
-    for a in range(1, item_ref.shape[1]):
-        if item_ref[e, a] != -1:
-            highest = max(highest, scores[a])
-    own, summed = scores[0], 0.0
-    for a in range(item_ref.shape[1]):
-        scores[a] = math.exp(scores[a] - highest) if item_ref[e, a] != -1 else 0.0
-        summed += scores[a]
-    for a in range(item_ref.shape[1]):
-        scores[a] /= summed
-    return math.log(summed) + highest - own
 
 
 @njit(cache=True, nogil=True)
 def score(
     items: np.ndarray, past: np.ndarray, features: np.ndarray, attributes: np.ndarray, item_ref: np.ndarray,
-    past_ref: np.ndarray, feature_ref: np.ndarray, attribute_ref: np.ndarray, weight: np.ndarray, factors: int, decay: float,
-    power: float, prediction: np.ndarray, loss: np.ndarray,
+    past_ref: np.ndarray, feature_ref: np.ndarray, attribute_ref: np.ndarray, weight: np.ndarray, offsets: np.ndarray,
+    form: Form, prediction: np.ndarray, loss: np.ndarray,
 ) -> None:
     """Fill prediction (s_0) and loss float64[n] as `learn` does, with rows that stay as they are.
 
     A reference of -1 is an item the snapshot does not know or that was not drawn; it scores 0 and is left out of the sum,
-    but for the first, which is always in it.
+    but for the first, which is always in it. offsets float32[n, 1 + negatives] stand in the scores; of no rows: none do.
     """
+    factors = form.factors
     q = np.empty((1, max(factors, 1)), np.float32)
-    scores = np.empty(item_ref.shape[1])
+    scores, scratch = np.empty(item_ref.shape[1]), np.empty(item_ref.shape[1])
     whole, place = np.empty((item_ref.shape[1], 1 + factors), np.float32), np.zeros((1, item_ref.shape[1]), np.int32)
     described = attribute_ref.shape[1] > 0
     for e in range(item_ref.shape[0]):
-        query(past, past_ref, e, factors, decay, power, q)
+        query(past, past_ref, e, factors, form.decay, form.power, form.start, q)
         _join(features, feature_ref, e, factors, q)
         if described:
             describe_all(items, item_ref, attributes, attribute_ref, e, 1 + factors, whole, place)
-            _score(whole, place, 0, factors, q, scores)
-            prediction[e], loss[e] = scores[0], float(weight[e]) * _loss(scores, place, 0)
+            _score(whole, place, 0, factors, q, offsets, e, scores)
+            prediction[e], loss[e] = scores[0], float(weight[e]) * loss_alone(form.loss, scores, place, 0, scratch)
         else:
-            _score(items, item_ref, e, factors, q, scores)
-            prediction[e], loss[e] = scores[0], float(weight[e]) * _loss(scores, item_ref, e)
+            _score(items, item_ref, e, factors, q, offsets, e, scores)
+            prediction[e], loss[e] = scores[0], float(weight[e]) * loss_alone(form.loss, scores, item_ref, e, scratch)
 
 
 @njit(cache=True, nogil=True, forceinline=True)
-def _score(items: np.ndarray, refs: np.ndarray, e: int, factors: int, q: np.ndarray, scores: np.ndarray) -> None:
+def _score(
+    items: np.ndarray, refs: np.ndarray, at: int, factors: int, q: np.ndarray, offsets: np.ndarray, e: int, scores: np.ndarray,
+) -> None:
     for a in range(refs.shape[1]):
-        r = refs[e, a]
+        r = refs[at, a]
         scores[a] = float(items[r, 0]) + float(dot(q, 0, 0, items, r, 1, factors)) if r >= 0 else 0.0
-
-
-@njit(cache=True, nogil=True, forceinline=True)
-def _loss(scores: np.ndarray, refs: np.ndarray, e: int) -> float:
-    highest = scores[0]
-    for a in range(1, refs.shape[1]):
-        if refs[e, a] >= 0:
-            highest = max(highest, scores[a])
-    summed = math.exp(scores[0] - highest)
-    for a in range(1, refs.shape[1]):
-        if refs[e, a] >= 0:
-            summed += math.exp(scores[a] - highest)
-    return math.log(summed) + highest - scores[0]
+    if offsets.shape[0] > 0:
+        for a in range(refs.shape[1]):
+            scores[a] += float(offsets[e, a])
 
 
 @njit(cache=True, nogil=True, forceinline=True)
@@ -144,11 +137,11 @@ def _ask(rows: np.ndarray, a: np.ndarray, counts: np.ndarray, refs: np.ndarray, 
 @njit(cache=True, nogil=True, forceinline=True)
 def _move_items(
     items: np.ndarray, attributes: np.ndarray, item_ref: np.ndarray, attribute_ref: np.ndarray, e: int, chances: np.ndarray,
-    w: float, factors: int, bias_step: Step, step: Step, limit: float, scratch: np.ndarray, norm_q: float, item_a: np.ndarray,
-    attribute_a: np.ndarray, item_n: np.ndarray, attribute_n: np.ndarray,
+    curves: np.ndarray, w: float, factors: int, bias_step: Step, step: Step, limit: float, scratch: np.ndarray, norm_q: float,
+    item_a: np.ndarray, attribute_a: np.ndarray, item_n: np.ndarray, attribute_n: np.ndarray,
 ) -> int:
-    """One step of every item of the event and of its attributes, from probabilities and q as they were before it; returns the
-    rows cut."""
+    """One step of every item of the event and of its attributes, from chances, curves and q as they were before it; returns
+    the rows cut."""
     slot, capped, most = 1 + factors, 0, attribute_ref.shape[1] // item_ref.shape[1]
     factor_slot = slot + slots_of(bias_step, 1)
     for a in range(item_ref.shape[1]):
@@ -158,28 +151,28 @@ def _move_items(
         g = np.float32(w * (chances[a] - (1.0 if a == 0 else 0.0)))
         rate_b = descend_one(items, r, 0, slot, g, paced(bias_step, item_n[r]))
         rate, cut = descend(items, r, 1, factors, factor_slot, g, scratch, 0, 0, norm_q, paced(step, item_n[r]), limit)
-        curve = w * chances[a] * (1.0 - chances[a])
-        item_a[r] += curve * (rate * norm_q + rate_b)
+        item_a[r] += curves[a] * (rate * norm_q + rate_b)
         item_n[r] += 1
         capped += cut
         if most:
-            capped += descend_attributes(attributes, attribute_ref, e, a * most, most, g, curve, factors, bias_step, step, limit,
-                                         scratch, norm_q, attribute_a, attribute_n)
+            capped += descend_attributes(attributes, attribute_ref, e, a * most, most, g, curves[a], factors, bias_step, step,
+                                         limit, scratch, norm_q, attribute_a, attribute_n)
     return capped
 
 
 @njit(cache=True, nogil=True, forceinline=True)
 def _move_query(
-    rows: np.ndarray, refs: np.ndarray, e: int, w: float, factors: int, step: Step, limit: float, scratch: np.ndarray,
-    norm_g: float, first: float, decay: float, spread_y: float, a: np.ndarray, n: np.ndarray,
+    rows: np.ndarray, refs: np.ndarray, e: int, w: float, factors: int, start: int, slot: int, step: Step, limit: float,
+    scratch: np.ndarray, norm_g: float, first: float, decay: float, spread_y: float, a: np.ndarray, n: np.ndarray,
 ) -> int:
-    """One step of the rows refs[e], which count `first`, then each `decay` times the one before, in q; returns the rows cut."""
+    """One step of the rows refs[e], which count `first`, then each `decay` times the one before, in q: of the vectors from
+    column `start` on, with slots from `slot` on; returns the rows cut."""
     share, capped = first, 0
     for d in range(refs.shape[1]):
         r = refs[e, d]
         if r >= 0:
             now = paced(step, n[r])
-            rate, cut = descend(rows, r, 0, factors, factors, np.float32(share), scratch, 1, 0, norm_g, now, limit)
+            rate, cut = descend(rows, r, start, factors, slot, np.float32(share), scratch, 1, 0, norm_g, now, limit)
             a[r] += w * rate * share * share * spread_y
             n[r] += 1
             capped += cut
@@ -190,23 +183,26 @@ def _move_query(
 @njit(cache=True, nogil=True)
 def learn(
     items: np.ndarray, past: np.ndarray, features: np.ndarray, attributes: np.ndarray, item_ref: np.ndarray,
-    past_ref: np.ndarray, feature_ref: np.ndarray, attribute_ref: np.ndarray, weight: np.ndarray, factors: int, decay: float,
-    power: float, bias_step: Step, step: Step, limit: float, item_a: np.ndarray, past_a: np.ndarray, feature_a: np.ndarray,
-    attribute_a: np.ndarray, item_n: np.ndarray, past_n: np.ndarray, feature_n: np.ndarray, attribute_n: np.ndarray,
-    prediction: np.ndarray, loss: np.ndarray,
+    past_ref: np.ndarray, feature_ref: np.ndarray, attribute_ref: np.ndarray, weight: np.ndarray, offsets: np.ndarray,
+    draws: np.ndarray, form: Form, bias_step: Step, step: Step, limit: float, item_a: np.ndarray, past_a: np.ndarray,
+    feature_a: np.ndarray, attribute_a: np.ndarray, item_n: np.ndarray, past_n: np.ndarray, feature_n: np.ndarray,
+    attribute_n: np.ndarray, prediction: np.ndarray, loss: np.ndarray,
 ) -> int:
     """Learn the examples one after the other, changing the rows in place.
 
     item_ref int32[n, 1 + negatives], past_ref int32[n, r], feature_ref int32[n, F], attribute_ref int32[n, (1 + negatives) A]
-    (-1: none). Fills prediction (s_0) and loss float64[n], adds each event's contraction and count to the rows it touched:
-    the counts of their events go on from where they stand. Returns how often a row's norm was cut to `limit`.
+    (-1: none); offsets as for `score`, draws uint64[n] the seeds of masks, looked at with dropout only. Fills prediction (s_0)
+    and loss float64[n], adds each event's contraction and count to the rows it touched: the counts of their events go on from
+    where they stand. Returns how often a row's norm was cut to `limit`.
 
-    Contraction: of an item's row p_a (1 - p_a) (step |q|^2 + bias step), of an attribute's the same times the square of its
-    weight in the item; of a row of `past` or `feature` its step times the square of its weight in q times the trace of the
-    loss's curvature in q, sum_a p_a |y_a|^2 - |sum_a p_a y_a|^2.
+    Contraction: of an item's row the loss's curvature in s_a, with softmax p_a (1 - p_a), times step |q|^2 + bias step, of an
+    attribute's the same times the square of its weight in the item; of a row of `past` or `feature` its step times the square
+    of its weight in q times the trace of the loss's curvature in q, with softmax sum_a p_a |y_a|^2 - |sum_a p_a y_a|^2.
     """
+    factors = form.factors
+    past_slot = 1 + factors + slots_of(bias_step, 1) if form.start else factors
     scratch = np.empty((2, max(factors, 1)), np.float32)  # q, then the gradient of the loss in q
-    chances = np.empty(item_ref.shape[1])
+    chances, curves = np.empty(item_ref.shape[1]), np.empty(item_ref.shape[1])
     whole, place = np.empty((item_ref.shape[1], 1 + factors), np.float32), np.zeros((1, item_ref.shape[1]), np.int32)
     described = attribute_ref.shape[1] > 0
     n, capped = item_ref.shape[0], 0
@@ -215,40 +211,73 @@ def learn(
             _ask(items, item_a, item_n, item_ref, e + AHEAD)
             _ask(past, past_a, past_n, past_ref, e + AHEAD)
         w = float(weight[e])
-        scale = query(past, past_ref, e, factors, decay, power, scratch)
+        scale = query(past, past_ref, e, factors, form.decay, form.power, form.start, scratch)
         _join(features, feature_ref, e, factors, scratch)
-        norm_q = float(dot(scratch, 0, 0, scratch, 0, 0, factors))
         if described:
             describe_all(items, item_ref, attributes, attribute_ref, e, 1 + factors, whole, place)
-            spread_y = _choose(whole, place, 0, w, factors, scratch, chances, e, prediction, loss)
+        said = (0.0, 0.0)
+        if form.dropout > 0.0:
+            said = _unmasked(whole, place, 0, form, scratch, offsets, e, chances, curves) if described else _unmasked(
+                items, item_ref, e, form, scratch, offsets, e, chances, curves)
+            mask(scratch, 0, factors, form.dropout, draws[e])
+        norm_q = float(dot(scratch, 0, 0, scratch, 0, 0, factors))
+        if described:
+            spread_y = _choose(whole, place, 0, w, form, scratch, offsets, chances, curves, e, prediction, loss)
         else:
-            spread_y = _choose(items, item_ref, e, w, factors, scratch, chances, e, prediction, loss)
+            spread_y = _choose(items, item_ref, e, w, form, scratch, offsets, chances, curves, e, prediction, loss)
+        if form.dropout > 0.0:
+            prediction[e], loss[e] = said[0], w * said[1]
+            mask(scratch, 1, factors, form.dropout, draws[e])
+            spread_y /= 1.0 - form.dropout  # a mask's mean square
         norm_g = float(dot(scratch, 1, 0, scratch, 1, 0, factors))
-        capped += _move_items(items, attributes, item_ref, attribute_ref, e, chances, w, factors, bias_step, step, limit, scratch,
-                              norm_q, item_a, attribute_a, item_n, attribute_n)
-        capped += _move_query(past, past_ref, e, w, factors, step, limit, scratch, norm_g, scale, decay, spread_y, past_a, past_n)
-        capped += _move_query(features, feature_ref, e, w, factors, step, limit, scratch, norm_g, 1.0, 1.0, spread_y, feature_a,
-                              feature_n)
+        capped += _move_items(items, attributes, item_ref, attribute_ref, e, chances, curves, w, factors, bias_step, step, limit,
+                              scratch, norm_q, item_a, attribute_a, item_n, attribute_n)
+        capped += _move_query(past, past_ref, e, w, factors, form.start, past_slot, step, limit, scratch, norm_g, scale, form.decay,
+                              spread_y, past_a, past_n)
+        capped += _move_query(features, feature_ref, e, w, factors, 0, factors, step, limit, scratch, norm_g, 1.0, 1.0, spread_y,
+                              feature_a, feature_n)
     return capped
+
+
+@njit(cache=True, nogil=True)
+def _unmasked(
+    items: np.ndarray, refs: np.ndarray, at: int, form: Form, q: np.ndarray, offsets: np.ndarray, e: int, scores: np.ndarray,
+    scratch: np.ndarray,
+) -> tuple[float, float]:
+    """(score, loss) of the event as it is without dropout."""
+    _score(items, refs, at, form.factors, q, offsets, e, scores)
+    return scores[0], loss_alone(form.loss, scores, refs, at, scratch)
 
 
 @njit(cache=True, nogil=True, forceinline=True)
 def _choose(
-    items: np.ndarray, refs: np.ndarray, at: int, w: float, factors: int, scratch: np.ndarray, chances: np.ndarray, e: int,
-    prediction: np.ndarray, loss: np.ndarray,
+    items: np.ndarray, refs: np.ndarray, at: int, w: float, form: Form, scratch: np.ndarray, offsets: np.ndarray,
+    chances: np.ndarray, curves: np.ndarray, e: int, prediction: np.ndarray, loss: np.ndarray,
 ) -> float:
-    """The event's probabilities, score and loss from the items refs[at], and as _gradient."""
-    _score(items, refs, at, factors, scratch, chances)
+    """The event's chances, w times the loss's curvature in each score, score and loss from the items refs[at]; scratch[1] as
+    _gradient, and returns the trace of the curvature in q."""
+    _score(items, refs, at, form.factors, scratch, offsets, e, chances)
     prediction[e] = chances[0]
-    loss[e] = w * _softmax(chances, refs, at)
-    return _gradient(items, refs, at, chances, w, factors, scratch)
+    trace = 0.0
+    if form.loss == SOFTMAX:
+        loss[e] = w * softmax(chances, refs, at)
+        for a in range(refs.shape[1]):
+            curves[a] = w * chances[a] * (1.0 - chances[a])
+    else:
+        loss[e] = w * one_by_one(form.loss, chances, refs, at, curves)
+        trace = bent(form.loss, items, refs, at, form.factors, curves)
+        for a in range(refs.shape[1]):
+            curves[a] *= w
+    of_softmax = _gradient(items, refs, at, chances, w, form.factors, scratch)
+    return of_softmax if form.loss == SOFTMAX else trace
 
 
 @njit(cache=True, nogil=True, forceinline=True)
 def _gradient(
     items: np.ndarray, item_ref: np.ndarray, e: int, chances: np.ndarray, w: float, factors: int, scratch: np.ndarray,
 ) -> float:
-    """scratch[1] = w * (sum_a p_a y_a - y_0), the gradient in q; returns sum_a p_a |y_a|^2 - |sum_a p_a y_a|^2."""
+    """scratch[1] = w * (sum_a p_a y_a - y_0), the gradient in q; returns sum_a p_a |y_a|^2 - |sum_a p_a y_a|^2, the trace of
+    softmax's curvature in q."""
     squares, middle = 0.0, 0.0
     for a in range(item_ref.shape[1]):
         r = item_ref[e, a]

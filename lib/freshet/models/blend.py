@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
-from freshet.models.contract import Asked, Block, Context, Events, Extras, Gather, Mix, Part, Rows
+from freshet.models.contract import ITEM, Asked, Block, Context, Events, Examples, Extras, Gather, Mix, Part, Rows
 from freshet.models.cooccurrence import Cooccurrence
 from freshet.models.history import History
 from freshet.settings import ModelSettings
@@ -28,10 +29,20 @@ class Blend(History):
         self.counts = Cooccurrence(settings)
         self.query_items = self.recent
         self.recent, self.asked = max(self.query_items, self.counts.recent), max(self.asked_items, self.counts.asked)
-        self.mixes = (Mix(*settings.mix),) if settings.mix else MIXES
+        self.residual = settings.residual
+        # With the mix that the vectors are learned for, if they are.
+        among = (Mix(1.0, self.residual, 1.0), *MIXES) if self.residual else MIXES
+        self.mixes = (Mix(*settings.mix),) if settings.mix else among
 
     def blocks(self) -> tuple[Block, ...]:
         return (*super().blocks(), *self.counts.blocks())
+
+    def examples(self, events: Events, context: Context) -> Examples:
+        made = super().examples(events, context)
+        if not self.residual:
+            return made
+        items = made.keys[ITEM][:, : 1 + self.negatives]
+        return replace(made, offset=np.float32(self.residual) * self.counts.scores_of(context, made.event, items))
 
     def tally(self, gather: Gather, events: Events, positive: np.ndarray, context: Context) -> dict[str, Rows]:
         return self.counts.tally(gather, events, positive, context)

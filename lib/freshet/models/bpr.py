@@ -8,7 +8,7 @@ import numpy as np
 
 from freshet.kernels import bpr as kernel
 from freshet.models.contract import ITEM, USER, Block, Context, Events, Examples, Mix, ShardResult, ShardTask
-from freshet.models.defaults import RowsOfUsers, against, counted, untouched
+from freshet.models.defaults import RowsOfUsers, against, counted, draws, untouched
 from freshet.models.steps import Defaults, moved, steps
 from freshet.settings import ModelSettings
 
@@ -32,7 +32,7 @@ class BayesianPersonalizedRanking(RowsOfUsers):
 
     def __init__(self, settings: ModelSettings) -> None:
         self.factors = settings.factors or 16
-        self.limit = settings.max_norm
+        self.seed, self.dropout, self.limit = settings.seed, settings.dropout, settings.max_norm
         self.positive_from = settings.positive_from
         self.negatives = settings.negatives or 1
         self.mixes: tuple[Mix, ...] = (Mix(1.0, 0.0, settings.popularity_weight),)
@@ -52,7 +52,8 @@ class BayesianPersonalizedRanking(RowsOfUsers):
         items, found = against(events, context, chosen)
         keys = {USER: events.user_key[chosen, None], ITEM: items}
         weight = events.weight[chosen].astype(np.float32)
-        return Examples(chosen, keys, np.ones(len(chosen), np.float32), weight, {ITEM: found})
+        return Examples(
+            chosen, keys, np.ones(len(chosen), np.float32), weight, {ITEM: found}, draws(self.seed, self.dropout, events, chosen))
 
     def score(self, task: ShardTask) -> tuple[np.ndarray, np.ndarray]:
         prediction, loss = np.empty(len(task.target)), np.empty(len(task.target))
@@ -65,8 +66,8 @@ class BayesianPersonalizedRanking(RowsOfUsers):
     def learn(self, task: ShardTask) -> ShardResult:
         made = untouched(task, self.step)
         capped = kernel.learn(
-            task.rows[USER], task.rows[ITEM], task.refs[USER][:, 0], task.refs[ITEM], task.weight, self.factors,
-            self.bias_step, self.step, self.limit, made.contraction[USER], made.contraction[ITEM], made.touched[USER],
-            made.touched[ITEM], made.prediction, made.loss,
+            task.rows[USER], task.rows[ITEM], task.refs[USER][:, 0], task.refs[ITEM], task.weight, task.draws,
+            self.dropout, self.factors, self.bias_step, self.step, self.limit, made.contraction[USER],
+            made.contraction[ITEM], made.touched[USER], made.touched[ITEM], made.prediction, made.loss,
         )
         return replace(made, touched=counted(task, made, self.step), capped=capped)

@@ -73,7 +73,8 @@ class Examples:
     """What the model sees of the events: example e comes from event `event[e]`, in the events' order.
 
     `keys[block]` int64[n, m] are the rows it touches, `present[block]` bool[n, m] says which of them exist (absent:
-    all). `target` and `weight` float32[n].
+    all). `target` and `weight` float32[n]. `draws` uint64[n]: the seed of what is left to chance in learning each of them,
+    from the event's id; `offset` float32[n, m]: what stands in their scores besides what is learned. Both may be empty.
     """
 
     event: np.ndarray
@@ -81,6 +82,8 @@ class Examples:
     target: np.ndarray
     weight: np.ndarray
     present: Mapping[str, np.ndarray] = field(default_factory=dict)
+    draws: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint64))
+    offset: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
 
     def __len__(self) -> int:
         return len(self.event)
@@ -91,7 +94,7 @@ class ShardTask:
     """Examples of one shard and the rows they touch: everything `learn` needs, and nothing else.
 
     `rows[block]` float32[r, width + slots] are private copies, `counts[block]` int64[r] the events behind each of them,
-    `refs[block]` int32[n, m] the row of each touch (-1: none).
+    `refs[block]` int32[n, m] the row of each touch (-1: none), `draws` and `offset` as in Examples.
     """
 
     rows: dict[str, np.ndarray]
@@ -99,6 +102,8 @@ class ShardTask:
     refs: dict[str, np.ndarray]
     target: np.ndarray
     weight: np.ndarray
+    draws: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint64))
+    offset: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,7 @@ class Context:
     """What could be known at each of n events, from those before it: negative item keys int64[n, c] and whether each
     could be drawn (bool, same shape); the user's newest items int64[n, r], newest first, and how many there are int32[n];
     and what is known of items: `attributes` turns their keys int64[...] into those of their attributes int64[..., A], 0 for
-    none.
+    none. `gather` and `clock` (microseconds) are those of the snapshot before the first event.
     """
 
     negatives: np.ndarray
@@ -128,6 +133,8 @@ class Context:
     recent: np.ndarray
     length: np.ndarray
     attributes: Callable[[np.ndarray], np.ndarray]
+    gather: Gather
+    clock: int
 
 
 @dataclass(frozen=True)

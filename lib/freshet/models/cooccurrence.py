@@ -68,12 +68,9 @@ class Cooccurrence(Base):
 
     def tally(self, gather: Gather, events: Events, positive: np.ndarray, context: Context) -> dict[str, Rows]:
         chosen = np.flatnonzero(positive & (context.length > 0))
-        recent = context.recent[chosen, : self.recent]
-        there = np.arange(recent.shape[1]) < context.length[chosen, None]
         index = RowTable({})
         item_ref = index.insert(events.item_key[chosen])
-        recent_ref = np.full(recent.shape, -1, np.int32)
-        recent_ref[there] = index.insert(recent[there])
+        recent_ref = self._recent(index, context, chosen)
         rows, _ = gather(NEIGHBOURS, index.keys.copy())
         touched, values = np.zeros(len(rows), np.int64), rows.values.astype(np.float64)
         kernel.count(
@@ -84,6 +81,25 @@ class Cooccurrence(Base):
         changed = values[at].astype(np.float32)
         count = (rows.count + touched)[at]
         return {NEIGHBOURS: Rows(rows.keys[at], changed, rows.links[at], rows.filled[at], count, rows.last_at[at])}
+
+    def _recent(self, index: RowTable, context: Context, chosen: np.ndarray) -> np.ndarray:
+        """int32[m, d] rows of an index for the newest items at each of the chosen events."""
+        recent = context.recent[chosen, : self.recent]
+        there = np.arange(recent.shape[1]) < context.length[chosen, None]
+        refs = np.full(recent.shape, -1, np.int32)
+        refs[there] = index.insert(recent[there])
+        return refs
+
+    def scores_of(self, context: Context, chosen: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """float32[m, c]: the extras that the items int64[m, c] had at the chosen events, by the counts of the snapshot."""
+        index = RowTable({})
+        refs = self._recent(index, context, chosen)
+        rows, _ = context.gather(NEIGHBOURS, index.keys.copy())
+        out = np.empty(items.shape, np.float32)
+        kernel.follow_ups_of(
+            rows.values, rows.links, rows.filled, rows.last_at, refs, np.ascontiguousarray(items), context.clock, self.decay,
+            self.shrink, self.half_life, out)
+        return out
 
     def known(self, asked: Asked) -> np.ndarray:
         return np.asarray((asked.recent[NEIGHBOURS][:, : self.asked_items] >= 0).any(axis=1))

@@ -8,6 +8,7 @@ import numpy as np
 
 from freshet.kernels.described import item_vectors
 from freshet.kernels.optimizers import CONSTANT, Step
+from freshet.kernels.seeds import mix
 from freshet.models.contract import (
     ATTRIBUTE,
     ITEM,
@@ -78,6 +79,13 @@ def against(events: Events, context: Context, chosen: np.ndarray) -> tuple[np.nd
     keys = np.concatenate([events.item_key[chosen, None], context.negatives[chosen]], axis=1)
     there = np.concatenate([np.ones((len(chosen), 1), bool), context.drawn[chosen]], axis=1)
     return keys, there
+
+
+def draws(seed: int, dropout: float, events: Events, chosen: np.ndarray) -> np.ndarray:
+    """uint64[m] seeds of the chosen events' masks, none where no factor is dropped; apart from those of their negatives."""
+    if not dropout:
+        return np.empty(0, np.uint64)
+    return np.asarray(mix(mix(mix(np.uint64(seed))) ^ events.event_hash[chosen].view(np.uint64)))
 
 
 def untouched(task: ShardTask, step: Step | None = None) -> ShardResult:

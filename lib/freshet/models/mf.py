@@ -8,7 +8,7 @@ import numpy as np
 
 from freshet.kernels import mf as kernel
 from freshet.models.contract import ITEM, USER, Block, Context, Events, Examples, Mix, ShardResult, ShardTask
-from freshet.models.defaults import RowsOfUsers, untouched
+from freshet.models.defaults import RowsOfUsers, draws, untouched
 from freshet.models.steps import Defaults, moved, steps
 from freshet.settings import ModelSettings
 
@@ -37,7 +37,7 @@ class MatrixFactorization(RowsOfUsers):
 
     def __init__(self, settings: ModelSettings) -> None:
         self.factors = settings.factors or 16
-        self.limit = settings.max_norm
+        self.seed, self.dropout, self.limit = settings.seed, settings.dropout, settings.max_norm
         self.positive_from = settings.positive_from
         self.step, self.bias_step = steps(settings, "sgd", DEFAULTS)
         self.merge = settings.merge
@@ -55,7 +55,8 @@ class MatrixFactorization(RowsOfUsers):
             USER: events.user_key.reshape(n, 1),
             ITEM: events.item_key.reshape(n, 1),
         }
-        return Examples(np.arange(n), keys, events.value.astype(np.float32), events.weight.astype(np.float32))
+        chance = draws(self.seed, self.dropout, events, np.arange(n))
+        return Examples(np.arange(n), keys, events.value.astype(np.float32), events.weight.astype(np.float32), draws=chance)
 
     def score(self, task: ShardTask) -> tuple[np.ndarray, np.ndarray]:
         out = np.empty(len(task.target), np.float64)
@@ -80,6 +81,6 @@ class MatrixFactorization(RowsOfUsers):
         """Learn the examples into the rows and into `made`; how often a row was cut."""
         return int(kernel.learn(
             task.rows["mean"], task.rows[USER], task.rows[ITEM], mean_count, task.refs[USER][:, 0], task.refs[ITEM][:, 0],
-            task.target, task.weight, self.factors, self.bias_step, self.step, self.limit, made.touched[USER], made.touched[ITEM],
-            made.contraction[USER], made.contraction[ITEM], made.prediction, made.loss,
+            task.target, task.weight, task.draws, self.dropout, self.factors, self.bias_step, self.step, self.limit,
+            made.touched[USER], made.touched[ITEM], made.contraction[USER], made.contraction[ITEM], made.prediction, made.loss,
         ))

@@ -20,6 +20,7 @@ class Rating(MatrixFactorization):
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__(settings)
+        self.dropout = 0.0  # a filter that knows how unsure it is has no use for one
         self.priors = kernel.Priors(**settings.kalman.model_dump())
         self.described = bool(settings.features.items)
         self.scale = 0.03 if settings.init_scale is None else settings.init_scale

@@ -29,9 +29,9 @@ from freshet.store.tables import Tables
 STRUCTURE = (
     ("model", "name"), ("model", "factors"), ("model", "shards"), ("model", "seed"), ("model", "loss"),
     ("model", "optimizer", "name"), ("model", "optimizer", "accumulator"), ("model", "neighbours", "links"),
-    ("model", "features", "context"), ("model", "features", "items"), ("model", "features", "most"),
-    ("model", "features", "bins"), ("popularity", "also"), ("history", "items"),
-    ("window", "events"),
+    ("model", "query", "loss"), ("model", "query", "tied"), ("model", "query", "user_row"), ("model", "residual"),
+    ("model", "features", "context"), ("model", "features", "items"), ("model", "features", "most"), ("model", "features", "bins"),
+    ("popularity", "also"), ("history", "items"), ("window", "events"),
 )
 
 
@@ -119,6 +119,8 @@ def _at(settings: Settings, path: tuple[str, ...]) -> object:
         return model.factors
     if path == ("model", "loss"):
         return model.loss_metric
+    if path[:2] == ("model", "query") and not (model.recent and model.factors):
+        return None
     if path == ("model", "neighbours", "links") and not any(block.links for block in model.blocks()):
         return None
     if path == ("model", "features", "most") and not settings.model.features.items:

@@ -56,6 +56,9 @@ class QuerySettings(Section):
     decay: Annotated[float, Field(gt=0, le=1)] = 0.8
     power: Share = 0.5
     asked: Asked | None = None
+    loss: Literal["softmax", "bpr", "logistic"] = "softmax"
+    tied: bool = False
+    user_row: bool = False
 
 
 class NeighbourSettings(Section):
@@ -127,6 +130,7 @@ class ModelSettings(Section):
     l1: NotNegative = 0.0
     bias_l2: NotNegative = 0.0
     max_norm: Positive = 10.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     positive_from: float | None = None
     loss: Literal["logistic", "squared", "hinge", "perceptron"] = "logistic"
     propensity_clip: Annotated[float, Field(ge=1)] | None = None
@@ -135,6 +139,7 @@ class ModelSettings(Section):
     negative_tries: Count = 4
     popularity_weight: NotNegative = 1.0
     mix: Annotated[tuple[float, ...], BeforeValidator(as_tuple), AfterValidator(_three)] = ()
+    residual: NotNegative = 0.0
     query: QuerySettings = QuerySettings()
     neighbours: NeighbourSettings = NeighbourSettings()
     features: FeatureSettings = FeatureSettings()
