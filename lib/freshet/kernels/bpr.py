@@ -50,7 +50,7 @@ def score(
 @njit(cache=True, nogil=True, forceinline=True)
 def _learn_pair(
     users: np.ndarray, items: np.ndarray, u: int, i: int, j: int, at_u: int, at_i: int, at_j: int, weight: float, factors: int,
-    bias_step: Step, step: Step, limit: float, dropout: float, seed: int, scratch: np.ndarray,
+    bias_step: Step, step: Step, limit: float, dropout: float, seed: np.uint64, scratch: np.ndarray,
 ) -> tuple[float, float, float, int]:
     """One descent step on log(1 + exp(-margin)): (loss, contraction of the user row, of either item row, rows cut).
 

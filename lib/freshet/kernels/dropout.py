@@ -15,7 +15,7 @@ from freshet.kernels.seeds import combine
 
 
 @njit(cache=True, nogil=True)
-def mask(rows: np.ndarray, r: int, factors: int, dropout: float, seed: int) -> None:
+def mask(rows: np.ndarray, r: int, factors: int, dropout: float, seed: np.uint64) -> None:
     """rows[r, j] *= m_j for j < factors."""
     kept = np.float32(1.0 / (1.0 - dropout))
     for j in range(factors):
