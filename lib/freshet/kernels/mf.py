@@ -63,7 +63,9 @@ def products(
 
 
 @njit(cache=True, nogil=True)
-def _masked(items: np.ndarray, i: int, factors: int, dropout: float, seed: np.uint64, copy: np.ndarray) -> tuple[float, float, float]:
+def _masked(
+    items: np.ndarray, i: int, factors: int, dropout: float, seed: np.uint64, copy: np.ndarray,
+) -> tuple[float, float, float]:
     """(m p . q, |m p|^2, |m q|^2), copy[0] being p: it becomes m p, copy[1] m q."""
     mask(copy, 0, factors, dropout, seed)
     for j in range(factors):
