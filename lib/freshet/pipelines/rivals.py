@@ -126,6 +126,7 @@ class Follower:
     def __init__(self, opened: Opened, say: Callable[[str], None]) -> None:
         self._opened, self._say = opened, say
         self._looked = 0  # events scored by both at the last look
+        self._met = -1  # version of the line up to which all was learned and weighed
         self._made = self._open()
         self._candidate: Candidate | None = None
 
@@ -150,9 +151,12 @@ class Follower:
         if self._candidate is None:
             self._candidate = Candidate(self._opened, self._made)
             self._say(f"candidate {self._made.version} is catching up")
-        if self._candidate.catch_up(most):
-            return False
         opened, rules = self._opened, self._opened.settings.gate
+        newest = opened.history.newest(opened.writer.line)
+        assert newest is not None
+        if newest.version == self._met or self._candidate.catch_up(most):
+            return False
+        self._met = newest.version
         seen = self._candidate.evidence()
         events = sum(paired.sums["all"][2] for paired in seen)
         if events < max(rules.min_events, 2 * self._looked):
