@@ -143,7 +143,7 @@ class Learner:
         positive = model.positive(events)
         context = advance(head, events, positive, self.spec.companions).context
         if model.loss_metric != "rmse" and not model.labels:
-            spec = replace(self.spec.metrics, sample=0)
+            spec = replace(self.spec.metrics, sample=0, segment=None)
             ranked = prequential.ranked_events(head, model, events, positive, context, spec)
             if ranked is None:
                 return np.flatnonzero(positive), np.zeros(int(positive.sum()))

@@ -22,6 +22,7 @@ from freshet.leader import Choice, choices, follow, leader
 from freshet.models.contract import Asked, Context, Events, Examples, Model, Rows
 from freshet.report import Metric
 from freshet.schema import HISTORY, HISTORY_ARCHIVE, POPULARITY
+from freshet.segments import SegmentSpec, segment_ranks
 
 SERVED, SEQUENTIAL = "served", "sequential"
 SAMPLED = "~sampled"  # ends the name of a metric of ranks among a sample of the items
@@ -32,7 +33,7 @@ SHRINKAGE = 5.0  # events by which an item's mean value leans to the mean of all
 @dataclass(frozen=True)
 class MetricSpec:
     """Events ranked per micro-batch (0: all), K, most items ranked against, half-lives of popularity in microseconds (the
-    first is that of the baseline), history bound, seed."""
+    first is that of the baseline), history bound, seed, popularity by segment (None: it is not measured)."""
 
     sample: int
     k: int
@@ -40,6 +41,7 @@ class MetricSpec:
     half_lives: tuple[float, ...]
     history_items: int
     seed: int
+    segment: SegmentSpec | None = None
 
 
 def by_slice(
@@ -132,12 +134,14 @@ def popularity_values(head: Head, events: Events) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Ranked:
-    """The events that were ranked, their ranks int32[m, choices] by the model under each choice and int32[m] by popularity
-    (0: an item the snapshot does not know), which choice leads, whether items were sampled and the item is unknown."""
+    """The events that were ranked, their ranks int32[m, choices] by the model under each choice, int32[m] by popularity and
+    int32[m, 0 or 1] by that of segments (0: an item the snapshot does not know), which choice leads, whether items were sampled
+    and the item is unknown."""
 
     events: np.ndarray
     by_choice: np.ndarray
     popular: np.ndarray
+    by_segment: np.ndarray
     among: tuple[Choice, ...]
     best: int
     sampled: bool
@@ -169,16 +173,17 @@ def ranked_events(
         return None
     among = choices(model.mixes, spec.half_lives)
 
-    def ranks_of(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def ranks_of(part: np.ndarray) -> tuple[np.ndarray, ...]:
         at = sampled[part]
         recent, length = _asked_items(head, model, events, at, context, spec.history_items)
         asked = ask(head, model, events.user_key[at], recent, length, events.features[at])
-        return _ranks(head, model, asked, candidates, target[part], _exclusions(number, row, part), among, spec)
+        seen = _exclusions(number, row, part)
+        return _ranks(head, model, asked, events.features[at], candidates, target[part], seen, among, spec)
 
     parts = [kept[start : start + RANKED_AT_ONCE] for start in range(0, len(kept), RANKED_AT_ONCE)]
-    by_choice, popular = (np.concatenate(ranks) for ranks in zip(*map(ranks_of, parts), strict=True))
+    by_choice, *beside = (np.concatenate(ranks) for ranks in zip(*map(ranks_of, parts), strict=True))
     best, some = leader(head, among), len(candidates) < len(items)
-    return Ranked(sampled[kept], by_choice, popular, among, best, some, target[kept] < 0)
+    return Ranked(sampled[kept], by_choice, *beside, among, best, some, target[kept] < 0)
 
 
 def ranking_metrics(
@@ -197,7 +202,8 @@ def ranking_metrics(
     among, best = ranked.among, ranked.best
     suffix = SAMPLED if ranked.sampled else ""
     found = []
-    for learner, rank in ((model.name, ranked.rank), ("popularity", ranked.popular)):
+    beside = [("segment", np.ascontiguousarray(rank)) for rank in ranked.by_segment.T]
+    for learner, rank in ((model.name, ranked.rank), ("popularity", ranked.popular), *beside):
         for name, values in (
             (f"recall@{spec.k}", recall_at(rank, spec.k)),
             (f"ndcg@{spec.k}", ndcg_at(rank, spec.k)),
@@ -295,28 +301,30 @@ def _exclusions(number: np.ndarray, row: np.ndarray, kept: np.ndarray) -> tuple[
 
 
 def _ranks(
-    head: Head, model: Model, asked: Asked, candidates: np.ndarray, target: np.ndarray,
+    head: Head, model: Model, asked: Asked, features: np.ndarray, candidates: np.ndarray, target: np.ndarray,
     seen: tuple[np.ndarray, np.ndarray], among: tuple[Choice, ...], spec: MetricSpec,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Ranks int32[m, choices] by the model under each choice and int32[m] by popularity; 0 for an item the snapshot does
-    not know."""
+) -> tuple[np.ndarray, ...]:
+    """Ranks as Ranked has them: by the model, by popularity, by that of segments."""
     local = np.full(len(head.tables[POPULARITY]), -1, np.int32)
     local[candidates] = np.arange(len(candidates), dtype=np.int32)
     target = np.where(target >= 0, local[target], -1).astype(np.int32)
     offsets, seen_row = _localized(seen, local)
     items = on_offer(head, model, candidates, spec.half_lives)
     popular = ranks_shared(items.log_count[0], items.keys, target, offsets, seen_row)
+    by_segment = np.empty((len(target), 0), np.int32)
+    if spec.segment is not None:
+        by_segment = segment_ranks(head, items, features, target, (offsets, seen_row), spec.segment, local)
     queries, extras = model.queries(asked), model.extras(asked)
     if len(among) == 1 and extras is None:
         bias = mixed_bias(items, among[0])
         dense = np.float32(among[0].mix.dense)
-        return ranks(queries * dense, items.vectors, bias, items.keys, target, offsets, seen_row)[:, None], popular
+        return ranks(queries * dense, items.vectors, bias, items.keys, target, offsets, seen_row)[:, None], popular, by_segment
     weights = np.array([(choice.mix.dense, choice.mix.sparse, choice.mix.popularity) for choice in among], np.float32)
     lives = np.array([choice.number for choice in among], np.int32)
     by_choice = ranks_mixed(
         queries, items.vectors, items.bias, items.log_count, weights, lives, items.keys, target, (offsets, seen_row),
         extra_rows(head, extras, len(target), local))
-    return by_choice, popular
+    return by_choice, popular, by_segment
 
 
 def mixed_bias(items: Items, choice: Choice) -> np.ndarray:

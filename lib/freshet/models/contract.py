@@ -200,8 +200,8 @@ class Extras:
 
 @dataclass(frozen=True)
 class Part:
-    """What one row adds to a score: `what` in a word (bias, user, had, context, attribute, follows), the block and the number
-    of the row in its view (-1: no row of its own), and the amount."""
+    """What one row adds to a score: `what` in a word (bias, user, had, context, attribute, follows, segment), the block and the
+    number of the row in its view (-1: no row of its own), and the amount."""
 
     what: str
     block: str

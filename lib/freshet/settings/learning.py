@@ -152,6 +152,9 @@ class PopularitySettings(Section):
 
     half_life: DurationOrNever = 604800.0
     also: Annotated[tuple[DurationOrNever, ...], BeforeValidator(as_tuple)] = (1200.0, 7200.0, 86400.0, None)
+    segment: str | None = None
+    segment_items: Annotated[int, Field(ge=1, le=4096)] = 128
+    segment_prior: Positive = 100.0
 
 
 class HistorySettings(Section):
