@@ -40,10 +40,10 @@ def dedup_window(settings: Settings) -> int:
 
 def metric_spec(settings: Settings) -> MetricSpec:
     """What the prequential metrics need."""
-    metrics = settings.metrics
+    metrics, decays = settings.metrics, make_model(settings.model).decays
     return MetricSpec(
         metrics.sample, metrics.k, metrics.max_items, half_lives(settings), settings.history.items,
-        settings.model.seed, segments(settings),
+        settings.model.seed, segments(settings), decays if len(decays) > 1 else (),
     )
 
 

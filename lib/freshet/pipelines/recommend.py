@@ -162,14 +162,14 @@ def partial_head(reading: Reading, settings: Settings, learner: Learner, users: 
     head = new_head(learner.model, settings)
     ring = np.arange(ring_of(settings.history.items))
     archive = archive_keys(np.repeat(users, len(ring)), np.tile(ring, len(users)))
-    spaces = (ITEM, USER, FEATURE, ATTRIBUTE)
+    spaces = (ITEM, USER, FEATURE, ATTRIBUTE, None)
     own = {space: tuple(block.name for block in learner.model.blocks() if block.ids == space) for space in spaces}
     last = (LAST_CONTEXT,) if LAST_CONTEXT in head.blocks else ()
     described = (*own[ATTRIBUTE], ITEM_ATTRIBUTES) if ITEM_ATTRIBUTES in head.blocks else ()
     counted = (SEGMENT, TOTALS) if SEGMENT in head.blocks else ()
     for blocks, keys in (
-        ((*own[ITEM], *own[FEATURE], *described, *counted, POPULARITY, MIX), None), ((*own[USER], HISTORY, *last), users.tolist()),
-        ((HISTORY_ARCHIVE,), archive.tolist()),
+        ((*own[ITEM], *own[FEATURE], *own[None], *described, *counted, POPULARITY, MIX), None),
+        ((*own[USER], HISTORY, *last), users.tolist()), ((HISTORY_ARCHIVE,), archive.tolist()),
     ):
         table = state(reading.tables, reading.history, reading.version, blocks, keys).toArrow()
         for name in blocks:

@@ -30,6 +30,7 @@ STRUCTURE = (
     ("model", "name"), ("model", "factors"), ("model", "shards"), ("model", "seed"), ("model", "loss"),
     ("model", "optimizer", "name"), ("model", "optimizer", "accumulator"), ("model", "neighbours", "links"),
     ("model", "query", "loss"), ("model", "query", "tied"), ("model", "query", "user_row"), ("model", "residual"),
+    ("model", "query", "also"), ("model", "query", "groups"),
     ("model", "features", "context"), ("model", "features", "items"), ("model", "features", "most"), ("model", "features", "bins"),
     ("popularity", "also"), ("popularity", "segment"), ("popularity", "segment_items"), ("history", "items"), ("window", "events"),
 )
@@ -122,6 +123,8 @@ def _at(settings: Settings, path: tuple[str, ...]) -> object:
     if path[:2] == ("model", "query") and not (model.recent and model.factors):
         return None
     if path == ("model", "neighbours", "links") and not any(block.links for block in model.blocks()):
+        return None
+    if path[2:] in (("also",), ("groups",)) and len(model.decays) < 2:
         return None
     if path == ("model", "features", "most") and not settings.model.features.items:
         return None

@@ -29,6 +29,16 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Asked = Annotated[int, Field(ge=1, le=10_000)]
 
 
+def _ascending(edges: tuple[float, ...]) -> tuple[float, ...]:
+    if not edges or any(low >= high for low, high in pairwise(edges)):
+        raise PydanticCustomError("edges", "{wanted}", {"wanted": "numbers in ascending order, such as [0, 10, 100]"})
+    return edges
+
+
+Edges = Annotated[tuple[float, ...], BeforeValidator(as_tuple), AfterValidator(_ascending)]
+Groups = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(as_tuple), AfterValidator(_ascending)]
+
+
 class OptimizerSettings(Section):
     """How a gradient becomes a step; None takes what the model recommends with this optimizer."""
 
@@ -59,6 +69,8 @@ class QuerySettings(Section):
     loss: Literal["softmax", "bpr", "logistic"] = "softmax"
     tied: bool = False
     user_row: bool = False
+    also: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], BeforeValidator(as_tuple)] = ()
+    groups: Groups = (8, 64)
 
 
 class NeighbourSettings(Section):
@@ -72,15 +84,6 @@ class NeighbourSettings(Section):
     asked_decay: Annotated[float, Field(gt=0, le=1)] | None = None
     half_life: DurationOrNever = 2592000.0
     shrink: NotNegative = 20.0
-
-
-def _ascending(edges: tuple[float, ...]) -> tuple[float, ...]:
-    if not edges or any(low >= high for low, high in pairwise(edges)):
-        raise PydanticCustomError("edges", "{wanted}", {"wanted": "numbers in ascending order, such as [0, 10, 100]"})
-    return edges
-
-
-Edges = Annotated[tuple[float, ...], BeforeValidator(as_tuple), AfterValidator(_ascending)]
 
 
 def _three(weights: tuple[float, ...]) -> tuple[float, ...]:
