@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from freshet.companions import CompanionSpec
+from freshet.engine.features import attribute_places
 from freshet.head import Head
 from freshet.learner import Learner, LearnerSpec
 from freshet.models import make_model
@@ -65,6 +66,6 @@ def new_learner(settings: Settings) -> Learner:
 def new_head(model: Model, settings: Settings) -> Head:
     """An empty head for the model."""
     features, popularity = settings.model.features, settings.popularity
-    attributes = features.most if features.items else 0
+    attributes = attribute_places(features) if features.items else 0
     segment = 0 if popularity.segment is None else popularity.segment_items
     return Head(model.blocks(), dedup_window(settings), len(half_lives(settings)), len(features.context), attributes, segment)

@@ -32,7 +32,8 @@ STRUCTURE = (
     ("model", "query", "loss"), ("model", "query", "tied"), ("model", "query", "user_row"), ("model", "residual"),
     ("model", "query", "also"), ("model", "query", "groups"),
     ("model", "features", "context"), ("model", "features", "items"), ("model", "features", "most"), ("model", "features", "bins"),
-    ("popularity", "also"), ("popularity", "segment"), ("popularity", "segment_items"), ("history", "items"), ("window", "events"),
+    ("model", "features", "vectors"), ("popularity", "also"), ("popularity", "segment"), ("popularity", "segment_items"),
+    ("history", "items"), ("window", "events"),
 )
 
 

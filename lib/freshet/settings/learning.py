@@ -99,12 +99,16 @@ class FeatureSettings(Section):
     items: Texts = ()
     most: Annotated[int, Field(ge=1, le=64)] = 8
     bins: Mapping[str, Edges] = {}
+    vectors: Texts = ()
 
     @model_validator(mode="after")
     def _bins(self) -> Self:
         unknown = sorted(set(self.bins) - {*self.context, *self.items})
         if unknown:
             raise related(f"only names of context or items, and not {', '.join(unknown)}", "bins", "context", "items")
+        unknown = sorted(set(self.vectors) - (set(self.items) - set(self.bins)))
+        if unknown:
+            raise related(f"only names of items that have no bins, and not {', '.join(unknown)}", "vectors", "items", "bins")
         return self
 
 
