@@ -66,6 +66,7 @@ class Lab:
 
     chosen: Settings
     model: Model | None = None
+    described: tuple[np.ndarray, np.ndarray] = (ITEM_KEYS, ATTRIBUTES)
     head: Head = field(init=False)
     learner: Learner = field(init=False)
 
@@ -74,7 +75,7 @@ class Lab:
         self.learner = Learner(self.model or made.model, made.spec)
         self.head = new_head(self.learner.model, self.chosen)
         if self.chosen.model.features.items:
-            self.head.apply(*describe(self.head, ITEM_KEYS, ATTRIBUTES))
+            self.head.apply(*describe(self.head, *self.described))
 
     def seen(self, events: Events) -> Events:
         """The events with as many features as the settings name: one of five values, the first tells the users' halves."""

@@ -10,6 +10,7 @@ import numpy as np
 from freshet.head import Head
 from freshet.kernels.history import CHUNK, archive_keys, ring_of
 from freshet.kernels.popularity import count_column, log_popularity
+from freshet.leader import interest
 from freshet.models.contract import ATTRIBUTE, FEATURE, ITEM, MOST_RECENT, USER, Asked, Extras, Model
 from freshet.schema import HISTORY, HISTORY_ARCHIVE, LAST_CONTEXT, POPULARITY
 
@@ -43,7 +44,8 @@ def ask(
             items[block.name] = np.where(there, found, -1).astype(np.int32)
         elif block.ids == FEATURE:
             context[block.name] = head.lookup(block.name, features.ravel()).reshape(features.shape)
-    return Asked({block.name: head.view(block.name) for block in model.blocks()}, own, items, context, head.clock)
+    views = {block.name: head.view(block.name) for block in model.blocks()}
+    return Asked(views, own, items, context, head.clock, interest(head, model, users))
 
 
 def newest(head: Head, users: np.ndarray, count: int, history_items: int = 0) -> tuple[np.ndarray, np.ndarray]:

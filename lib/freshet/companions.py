@@ -15,14 +15,15 @@ from freshet.kernels.history import CHUNK, ring_of, walk
 from freshet.kernels.popularity import add_events
 from freshet.kernels.rows import RowTable
 from freshet.models.contract import Context, Events, Rows
-from freshet.schema import HISTORY, HISTORY_ARCHIVE, LAST_CONTEXT, POPULARITY, WINDOW
+from freshet.schema import HISTORY, HISTORY_ARCHIVE, LAST_CONTEXT, POPULARITY, SEGMENT, WINDOW
+from freshet.segments import SegmentSpec, count_segments
 
 
 @dataclass(frozen=True)
 class CompanionSpec:
     """Numbers the companions need: half-lives in microseconds (infinite: never), bound of a history and of the window
     in items, how negatives are drawn (`recent`, `uniform`, `popularity`), how many and in how many tries, the seed, how
-    many of a user's newest items are noted for each event."""
+    many of a user's newest items are noted for each event, popularity by segment (None: it is not counted)."""
 
     half_lives: tuple[float, ...]
     history_items: int
@@ -32,6 +33,7 @@ class CompanionSpec:
     tries: int
     seed: int
     recent: int = 0
+    segment: SegmentSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ def advance(head: Head, events: Events, positive: np.ndarray, spec: CompanionSpe
     }
     if events.features.shape[1]:
         rows[LAST_CONTEXT] = _last_context(head, events)
+    if spec.segment is not None:
+        rows[SEGMENT] = count_segments(head, events, positive, spec.segment)
     return Advance({name: changed for name, changed in rows.items() if len(changed)}, context)
 
 

@@ -15,16 +15,17 @@ from freshet.kernels.history import CHUNK, OPEN
 from freshet.kernels.rows import RowTable
 from freshet.kernels.seen import SeenEvents
 from freshet.models.contract import ATTRIBUTE, FEATURE, ITEM, USER, Block, Rows, View
-from freshet.schema import HISTORY, HISTORY_ARCHIVE, ITEM_ATTRIBUTES, LAST_CONTEXT, MIX, POPULARITY, WINDOW
+from freshet.schema import HISTORY, HISTORY_ARCHIVE, ITEM_ATTRIBUTES, LAST_CONTEXT, MIX, POPULARITY, SEGMENT, WINDOW
 
 TOTALS = "totals"
 TOTALS_KEY = 0
 WINDOW_LINKS = 32
 
 
-def companions(half_lives: int = 1, features: int = 0, attributes: int = 0) -> tuple[Block, ...]:
+def companions(half_lives: int = 1, features: int = 0, attributes: int = 0, segment: int = 0) -> tuple[Block, ...]:
     """Blocks learned beside every model (see freshet.companions), popularity with that many half-lives; the last context of
-    a user where events have that many features; what is known of an item where it may have that many attributes."""
+    a user where events have that many features; what is known of an item where it may have that many attributes; that many items
+    of a segment."""
     return (
         Block(POPULARITY, ITEM, 1 + half_lives, merge="sum"),
         Block(TOTALS, None, 1 + half_lives, merge="sum"),
@@ -34,6 +35,7 @@ def companions(half_lives: int = 1, features: int = 0, attributes: int = 0) -> t
         Block(MIX, None, 6, merge="sum"),
         *([Block(LAST_CONTEXT, USER, 0, links=features)] if features else []),
         *([Block(ITEM_ATTRIBUTES, ITEM, 0, links=attributes)] if attributes else []),
+        *([Block(SEGMENT, FEATURE, 1 + segment, links=segment, merge="sum")] if segment else []),
     )
 
 
@@ -51,9 +53,10 @@ class Head:
     """
 
     def __init__(
-        self, blocks: Iterable[Block], dedup_window: int, half_lives: int = 1, features: int = 0, attributes: int = 0
+        self, blocks: Iterable[Block], dedup_window: int, half_lives: int = 1, features: int = 0, attributes: int = 0,
+        segment: int = 0,
     ) -> None:
-        beside = companions(half_lives, features, attributes)
+        beside = companions(half_lives, features, attributes, segment)
         self.blocks: dict[str, Block] = {block.name: block for block in (*blocks, *beside)}
         self.tables = {name: _table(block) for name, block in self.blocks.items()}
         self.digest = 0

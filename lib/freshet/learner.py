@@ -27,7 +27,7 @@ from freshet.kernels.ranking import ndcg_at
 from freshet.kernels.shards import members, shard_of
 from freshet.models.contract import Context, Events, Examples, Model, Rows, ShardResult, ShardTask
 from freshet.report import Metric
-from freshet.schema import HISTORY, MIX
+from freshet.schema import HISTORY
 from freshet.workspace import Workspace
 
 SCORED_AT_ONCE, THREADS = 25_000, 4  # examples, of which so many parts at the same time
@@ -88,24 +88,24 @@ class Learner:
                 examples = model.examples(events, context)
                 space = Workspace(head, model.blocks(), examples, self.spec.seed)
             with timer("score"):
-                metrics, mixes = self._metrics(head, events, positive, ahead.context, space) if served else ([], None)
+                metrics, led = self._metrics(head, events, positive, ahead.context, space) if served else ([], {})
             with timer("learn"):
                 metrics += self._rounds(head, events, positive, space, run, timer)
             with timer("tally"):
                 counted = counting.result()
         with timer("digest"):
             rows = {name: space.changed(name) for name in space.sheets}
-            beside = {**counted, **ahead.rows} | ({} if mixes is None else {MIX: mixes})
+            beside = {**counted, **ahead.rows} | led
             rows |= beside
             _check_finite(rows)
             changes, digest = head.changes(rows)
         return Learned(changes, digest, tuple(metrics), len(examples))
 
-    def measure(self, head: Head, events: Events) -> tuple[list[Metric], Rows | None]:
-        """What `learn` would say of how the head serves the events, in canonical order, and what that says of the mixes: rows of
-        block `mix`, None for a model with one. Nothing is learned."""
+    def measure(self, head: Head, events: Events) -> tuple[list[Metric], dict[str, Rows]]:
+        """What `learn` would say of how the head serves the events, in canonical order, and what that says of the mixes and decays:
+        rows of blocks `mix` and `interest`, where there is a choice. Nothing is learned."""
         if not len(events):
-            return [], None
+            return [], {}
         events = by_propensity(events, self.spec.propensity_clip)
         positive = self.model.positive(events)
         context = advance(head, events, positive, self.spec.companions).context
@@ -114,9 +114,9 @@ class Learner:
 
     def _metrics(
         self, head: Head, events: Events, positive: np.ndarray, context: Context, space: Workspace
-    ) -> tuple[list[Metric], Rows | None]:
-        metrics, mixes = prequential.ranking_metrics(head, self.model, events, positive, context, self.spec.metrics)
-        return metrics + self._served(head, events, space), mixes
+    ) -> tuple[list[Metric], dict[str, Rows]]:
+        metrics, led = prequential.ranking_metrics(head, self.model, events, positive, context, self.spec.metrics)
+        return metrics + self._served(head, events, space), led
 
     def _served(self, head: Head, events: Events, space: Workspace) -> list[Metric]:
         examples = space.examples
@@ -143,7 +143,7 @@ class Learner:
         positive = model.positive(events)
         context = advance(head, events, positive, self.spec.companions).context
         if model.loss_metric != "rmse" and not model.labels:
-            spec = replace(self.spec.metrics, sample=0)
+            spec = replace(self.spec.metrics, sample=0, segment=None, decays=())
             ranked = prequential.ranked_events(head, model, events, positive, context, spec)
             if ranked is None:
                 return np.flatnonzero(positive), np.zeros(int(positive.sum()))

@@ -3,8 +3,9 @@
     score(user, item) = dense * (query . vector + bias) + sparse * extra + popularity * log(decayed popularity) + added
 
 with the weights of the mix that leads at that version (see freshet.leader) and what the rules of the house add to an
-item. Items the user already has are left out; a user of whom the head knows nothing gets the popular items. Ties go to
-the smaller natural id. Rules may then give a place to another item than the next best (see kernels.rerank).
+item. Items the user already has are left out; a user of whom the head knows nothing gets the popular items, those of
+his segment where segments are counted (freshet.segments). Ties go to the smaller natural id. Rules may then give a place to
+another item than the next best (see kernels.rerank).
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from freshet.leader import Choice, choices, leader
 from freshet.models.contract import ITEM, Asked, Model
 from freshet.prequential import history_items_of, mixed_bias
 from freshet.schema import POPULARITY, REASONS
+from freshet.segments import SegmentSpec, segment_extras
 
 ASKERS_AT_ONCE = 2048
 CANDIDATES_AT_ONCE = 2**21  # of all askers that are looked at together
 _MORE = 4  # so many times the candidates where they do not fill a list
-_EXPLORATION, _NEIGHBOURS, _SESSION, _USER, _FEATURES, _POPULARITY = (
-    list(REASONS).index(name) for name in ("exploration", "neighbours", "session", "user", "features", "popularity"))
+_EXPLORATION, _NEIGHBOURS, _SESSION, _USER, _FEATURES, _SEGMENT, _POPULARITY = (
+    list(REASONS).index(name) for name in ("exploration", "neighbours", "session", "user", "features", "segment", "popularity"))
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,13 @@ class Shelf:
     met: np.ndarray
     rules: Rules
     offer: Offer
+    segment: SegmentSpec | None = None
 
 
-def shelf(head: Head, model: Model, half_lives: tuple[float, ...], order: np.ndarray, rules: Rules | None = None) -> Shelf:
+def shelf(
+    head: Head, model: Model, half_lives: tuple[float, ...], order: np.ndarray, rules: Rules | None = None,
+    segment: SegmentSpec | None = None,
+) -> Shelf:
     """The shelf of a head; order int64[n] ranks its items (rows of `popularity`) by natural id."""
     rules = rules or Rules()
     among = choices(model.mixes, half_lives)
@@ -104,7 +110,7 @@ def shelf(head: Head, model: Model, half_lives: tuple[float, ...], order: np.nda
     for block in model.blocks():
         if block.ids == ITEM:
             met |= head.item_rows(block.name)[every] >= 0
-    return Shelf(items, order, choice, bias, popular, placed, met, rules, offer)
+    return Shelf(items, order, choice, bias, popular, placed, met, rules, offer, segment)
 
 
 @dataclass(frozen=True)
@@ -144,7 +150,7 @@ def top_items(
     for start in range(0, max(len(users), 1), ASKERS_AT_ONCE):
         part = slice(start, start + ASKERS_AT_ONCE)
         asked = ask(head, model, users[part], *newest(head, users[part], model.asked, history_items), context[part])
-        parts.append(_lists(head, model, on, users[part], asked, n, history_items))
+        parts.append(_lists(head, model, on, users[part], asked, context[part], n, history_items))
     return Lists(*(np.concatenate([getattr(part, name) for part in parts]) for name in Lists.__dataclass_fields__))
 
 
@@ -158,15 +164,19 @@ def popular_items(head: Head, on: Shelf, users: np.ndarray, n: int, history_item
     return Asking(users, np.empty((m, 0), np.float32), on.items.vectors[:, :0], bias, seen, extras).best(on.order, n)[0]
 
 
-def _lists(head: Head, model: Model, on: Shelf, users: np.ndarray, asked: Asked, n: int, history_items: int) -> Lists:
+def _lists(
+    head: Head, model: Model, on: Shelf, users: np.ndarray, asked: Asked, features: np.ndarray, n: int, history_items: int
+) -> Lists:
     known, mix = model.known(asked), on.choice.mix
     offsets, numbers, values = extra_rows(head, model.extras(asked) if mix.sparse else None, len(users), on.items.rows)
     askers = Asking(
         users, model.queries(asked) * np.float32(mix.dense), on.items.vectors, on.bias, seen_items(head, users, history_items),
         (offsets, numbers, values * np.float32(mix.sparse)))
+    by_segment = (np.zeros_like(offsets), numbers[:0], values[:0])
+    if on.segment is not None:
+        by_segment = segment_extras(head, on.items, on.choice, features, on.segment, on.items.rows)
     strangers = replace(
-        askers, queries=askers.queries[:, :0], vectors=askers.vectors[:, :0], bias=on.popular,
-        extras=(np.zeros_like(offsets), numbers[:0], values[:0]))
+        askers, queries=askers.queries[:, :0], vectors=askers.vectors[:, :0], bias=on.popular, extras=by_segment)
     rows, scores = np.empty((len(users), n), np.int32), np.empty((len(users), n), np.float32)
     propensity, (drawn, followed) = np.empty((len(users), n)), np.empty((2, len(users), n), bool)
     for which, group in ((known, askers), (~known, strangers)):
@@ -177,8 +187,8 @@ def _lists(head: Head, model: Model, on: Shelf, users: np.ndarray, asked: Asked,
     listed = rows >= 0
     items = np.zeros(rows.shape, np.int64)
     items[listed] = on.items.keys[rows[listed]]
-    reasons = np.select(
-        [drawn, followed], [_EXPLORATION, _NEIGHBOURS], _by_vectors(on, asked, askers.queries, rows)).astype(np.int8)
+    by_vectors, by_extras = _by_vectors(on, asked, askers.queries, rows), np.where(known, _NEIGHBOURS, _SEGMENT)[:, None]
+    reasons = np.select([drawn, followed], [_EXPLORATION, by_extras], by_vectors).astype(np.int8)
     return Lists(items, scores, reasons, propensity, listed.sum(axis=1), known)
 
 

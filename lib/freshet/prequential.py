@@ -7,7 +7,8 @@ learned. Popularity is measured on the same events, always.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,10 +19,11 @@ from freshet.kernels.mixing import ranks_mixed
 from freshet.kernels.popularity import log_popularity
 from freshet.kernels.ranking import ndcg_at, pairs_won, ranks, ranks_shared, recall_at, reciprocal
 from freshet.kernels.seeds import mix
-from freshet.leader import Choice, choices, follow, leader
+from freshet.leader import Choice, choices, follow, follow_interest, leader
 from freshet.models.contract import Asked, Context, Events, Examples, Model, Rows
 from freshet.report import Metric
-from freshet.schema import HISTORY, HISTORY_ARCHIVE, POPULARITY
+from freshet.schema import HISTORY, HISTORY_ARCHIVE, INTEREST, MIX, POPULARITY
+from freshet.segments import SegmentSpec, segment_ranks
 
 SERVED, SEQUENTIAL = "served", "sequential"
 SAMPLED = "~sampled"  # ends the name of a metric of ranks among a sample of the items
@@ -32,7 +34,8 @@ SHRINKAGE = 5.0  # events by which an item's mean value leans to the mean of all
 @dataclass(frozen=True)
 class MetricSpec:
     """Events ranked per micro-batch (0: all), K, most items ranked against, half-lives of popularity in microseconds (the
-    first is that of the baseline), history bound, seed."""
+    first is that of the baseline), history bound, seed, popularity by segment (None: it is not measured), decays of
+    interest that are compared (none: there is one)."""
 
     sample: int
     k: int
@@ -40,6 +43,8 @@ class MetricSpec:
     half_lives: tuple[float, ...]
     history_items: int
     seed: int
+    segment: SegmentSpec | None = None
+    decays: tuple[float, ...] = ()
 
 
 def by_slice(
@@ -132,12 +137,15 @@ def popularity_values(head: Head, events: Events) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Ranked:
-    """The events that were ranked, their ranks int32[m, choices] by the model under each choice and int32[m] by popularity
-    (0: an item the snapshot does not know), which choice leads, whether items were sampled and the item is unknown."""
+    """The events that were ranked, their ranks int32[m, choices] by the model under each choice, int32[m] by popularity,
+    int32[m, 0 or 1] by that of segments and int32[m, decays] by the model with each decay under the choice that leads (0: an
+    item the snapshot does not know), which that is, whether items were sampled and the item is unknown."""
 
     events: np.ndarray
     by_choice: np.ndarray
     popular: np.ndarray
+    by_segment: np.ndarray
+    by_decay: np.ndarray
     among: tuple[Choice, ...]
     best: int
     sampled: bool
@@ -168,36 +176,39 @@ def ranked_events(
     if not len(kept):
         return None
     among = choices(model.mixes, spec.half_lives)
+    best, some = leader(head, among), len(candidates) < len(items)
 
-    def ranks_of(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def ranks_of(part: np.ndarray) -> tuple[np.ndarray, ...]:
         at = sampled[part]
         recent, length = _asked_items(head, model, events, at, context, spec.history_items)
         asked = ask(head, model, events.user_key[at], recent, length, events.features[at])
-        return _ranks(head, model, asked, candidates, target[part], _exclusions(number, row, part), among, spec)
+        seen = _exclusions(number, row, part)
+        return _ranks(head, model, asked, events.features[at], candidates, target[part], seen, among, best, spec)
 
     parts = [kept[start : start + RANKED_AT_ONCE] for start in range(0, len(kept), RANKED_AT_ONCE)]
-    by_choice, popular = (np.concatenate(ranks) for ranks in zip(*map(ranks_of, parts), strict=True))
-    best, some = leader(head, among), len(candidates) < len(items)
-    return Ranked(sampled[kept], by_choice, popular, among, best, some, target[kept] < 0)
+    whole = (np.concatenate(ranks) for ranks in zip(*map(ranks_of, parts), strict=True))
+    by_choice, popular, by_segment, by_decay = whole
+    return Ranked(sampled[kept], by_choice, popular, by_segment, by_decay, among, best, some, target[kept] < 0)
 
 
 def ranking_metrics(
     head: Head, model: Model, events: Events, positive: np.ndarray, context: Context, spec: MetricSpec
-) -> tuple[list[Metric], Rows | None]:
-    """Recall@K, NDCG@K and MRR of ranked_events; and what they say of the model's mixes: the rows of block `mix` afterwards,
-    None for a model with one.
+) -> tuple[list[Metric], dict[str, Rows]]:
+    """Recall@K, NDCG@K and MRR of ranked_events; and what they say of the model's mixes and decays: the rows of blocks `mix`
+    and `interest` afterwards, where there is a choice.
 
     A user or an item unknown to the snapshot is part of the metric (an unknown item is a miss); their shares are metrics
     too. Where items were sampled the metrics' names end in `~sampled`.
     """
     ranked = ranked_events(head, model, events, positive, context, spec)
     if ranked is None:
-        return [], None
+        return [], {}
     new_user = head.lookup(HISTORY, events.user_key[ranked.events]) < 0
     among, best = ranked.among, ranked.best
     suffix = SAMPLED if ranked.sampled else ""
     found = []
-    for learner, rank in ((model.name, ranked.rank), ("popularity", ranked.popular)):
+    beside = [("segment", np.ascontiguousarray(rank)) for rank in ranked.by_segment.T]
+    for learner, rank in ((model.name, ranked.rank), ("popularity", ranked.popular), *beside):
         for name, values in (
             (f"recall@{spec.k}", recall_at(rank, spec.k)),
             (f"ndcg@{spec.k}", ndcg_at(rank, spec.k)),
@@ -206,12 +217,14 @@ def ranking_metrics(
             found += by_slice(name + suffix, SERVED, learner, np.asarray(values, np.float64), new_user)
     shares = {"unknown_user": new_user, "unknown_item": ranked.unknown_item}
     found += [Metric(name, SERVED, model.name, "all", float(share.sum()), len(share)) for name, share in shares.items()]
-    if len(among) == 1:
-        return found, None
-    gained = ndcg_at(ranked.by_choice, spec.k).sum(axis=0)
-    count = len(ranked.events)
-    found.append(Metric(f"ndcg@{spec.k}{suffix}", SERVED, f"leader: {among[best]}", "all", float(gained[best]), count))
-    return found, follow(head, among, gained, count, int(events.event_at[ranked.events].max()))
+    led, count, at = {}, len(ranked.events), int(events.event_at[ranked.events].max())
+    if spec.decays:
+        led[INTEREST] = follow_interest(head, model, events.user_key[ranked.events], ndcg_at(ranked.by_decay, spec.k), at)
+    if len(among) > 1:
+        gained = ndcg_at(ranked.by_choice, spec.k).sum(axis=0)
+        found.append(Metric(f"ndcg@{spec.k}{suffix}", SERVED, f"leader: {among[best]}", "all", float(gained[best]), count))
+        led[MIX] = follow(head, among, gained, count, at)
+    return found, led
 
 
 def _asked_items(
@@ -295,28 +308,38 @@ def _exclusions(number: np.ndarray, row: np.ndarray, kept: np.ndarray) -> tuple[
 
 
 def _ranks(
-    head: Head, model: Model, asked: Asked, candidates: np.ndarray, target: np.ndarray,
-    seen: tuple[np.ndarray, np.ndarray], among: tuple[Choice, ...], spec: MetricSpec,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Ranks int32[m, choices] by the model under each choice and int32[m] by popularity; 0 for an item the snapshot does
-    not know."""
+    head: Head, model: Model, asked: Asked, features: np.ndarray, candidates: np.ndarray, target: np.ndarray,
+    seen: tuple[np.ndarray, np.ndarray], among: tuple[Choice, ...], best: int, spec: MetricSpec,
+) -> tuple[np.ndarray, ...]:
+    """Ranks as Ranked has them: by the model, by popularity, by that of segments, by decay."""
     local = np.full(len(head.tables[POPULARITY]), -1, np.int32)
     local[candidates] = np.arange(len(candidates), dtype=np.int32)
     target = np.where(target >= 0, local[target], -1).astype(np.int32)
     offsets, seen_row = _localized(seen, local)
     items = on_offer(head, model, candidates, spec.half_lives)
     popular = ranks_shared(items.log_count[0], items.keys, target, offsets, seen_row)
-    queries, extras = model.queries(asked), model.extras(asked)
-    if len(among) == 1 and extras is None:
-        bias = mixed_bias(items, among[0])
-        dense = np.float32(among[0].mix.dense)
-        return ranks(queries * dense, items.vectors, bias, items.keys, target, offsets, seen_row)[:, None], popular
-    weights = np.array([(choice.mix.dense, choice.mix.sparse, choice.mix.popularity) for choice in among], np.float32)
-    lives = np.array([choice.number for choice in among], np.int32)
-    by_choice = ranks_mixed(
-        queries, items.vectors, items.bias, items.log_count, weights, lives, items.keys, target, (offsets, seen_row),
-        extra_rows(head, extras, len(target), local))
-    return by_choice, popular
+    by_segment = np.empty((len(target), 0), np.int32)
+    if spec.segment is not None:
+        by_segment = segment_ranks(head, items, features, target, (offsets, seen_row), spec.segment, local)
+    extras = model.extras(asked)
+    further = extra_rows(head, extras, len(target), local)
+
+    def by_model(asked: Asked, among: Sequence[Choice]) -> np.ndarray:
+        queries = model.queries(asked)
+        if len(among) == 1 and extras is None:
+            bias = mixed_bias(items, among[0])
+            dense = np.float32(among[0].mix.dense)
+            return ranks(queries * dense, items.vectors, bias, items.keys, target, offsets, seen_row)[:, None]
+        weights = np.array([(choice.mix.dense, choice.mix.sparse, choice.mix.popularity) for choice in among], np.float32)
+        lives = np.array([choice.number for choice in among], np.int32)
+        return ranks_mixed(
+            queries, items.vectors, items.bias, items.log_count, weights, lives, items.keys, target, (offsets, seen_row), further)
+
+    by_decay = np.empty((len(target), len(spec.decays)), np.int32)
+    for number, decay in enumerate(spec.decays):
+        other = replace(asked, decay=np.full(len(target), decay))
+        by_decay[:, number] = by_model(other, among[best : best + 1])[:, 0]
+    return by_model(asked, among), popular, by_segment, by_decay
 
 
 def mixed_bias(items: Items, choice: Choice) -> np.ndarray:

@@ -5,8 +5,8 @@
 A pass is the stream over again: micro-batches of the events learned, in canonical order, each event with the context it had
 then. What is counted rather than learned (histories, popularity, the window, what follows what) begins each pass where
 `start` has it, so it is counted once however many passes there are; so do slots that add up, the worth of a Kalman row, for
-a value seen again is no second value. Rows that are learned, and the leader among mixes, go on from pass to pass; negatives
-are drawn anew.
+a value seen again is no second value. Rows that are learned, and the leaders among mixes and decays, go on from pass to pass;
+negatives are drawn anew.
 
 After each pass the validation events are scored as the stream would serve them. When `patience` passes in a row were no
 better, it ends. The best pass is then measured on the test events; and with a split by time what was held out is learned at
@@ -30,7 +30,7 @@ from freshet.models.contract import Events, Model
 from freshet.normalising import NONE, OFFSETS, begun, scale_of, scaled, unscaled
 from freshet.prequential import SEQUENTIAL, SERVED
 from freshet.report import Metric
-from freshet.schema import MIX
+from freshet.schema import INTEREST, MIX
 
 STREAM, ANYWHERE = "stream", "anywhere"
 TIME, LEAVE_LAST_OUT, RANDOM = "time", "leave-last-out", "random"
@@ -135,9 +135,9 @@ def retrain(
         number = len(passes) + 1
         head = restart(empty(), start, head, worth, learned)
         loss = one_pass(teacher, head, train, plan, run, watch, number)
-        metrics, mixes = judge.measure(said(head), validation)
-        if mixes is not None:
-            head.put(MIX, mixes)
+        metrics, led = judge.measure(said(head), validation)
+        for name, rows in led.items():
+            head.put(name, rows)
         found = value(metrics, metric, learner.model.name)
         good = not len(validation) or not passes or better(metric, found, [one.value for one in passes if one.best][-1])
         passes.append(Pass(number, loss, tuple(metrics), found, good))
@@ -202,7 +202,7 @@ def restart(head: Head, start: Head, weights: Head, worth: Head, learned: frozen
     """Fill an empty head for a pass: learned rows and the leader from `weights`, but what adds up in their slots from `worth`;
     the rest, and the clock, from `start`."""
     for name, block in head.blocks.items():
-        source = weights if name in learned or name == MIX else start
+        source = weights if name in learned or name in (MIX, INTEREST) else start
         keys = source.tables[name].keys.copy()
         rows, _ = source.gather(name, keys)
         if block.slots_add:

@@ -15,7 +15,9 @@ HISTORY = "history"
 HISTORY_ARCHIVE = "history_archive"
 WINDOW = "window"
 MIX = "mix"
+INTEREST = "interest"
 LAST_CONTEXT = "last_context"
+SEGMENT = "segment"
 ITEM_ATTRIBUTES = "item_attributes"
 
 # What became of an event that was read: the four add up to `read` (promise 4).
@@ -28,6 +30,7 @@ REASONS = {
     "session": "the vectors of the user's newest items ask for its own",
     "user": "the vector of the user's own row asks for its own",
     "features": "vectors too, but of the context he asks in, or of the item's attributes: he, or it, has no events yet",
+    "segment": "how popular it is where the user asks from (`popularity.segment`): the model knows no more of him",
     "popularity": "how popular it is: the model knows no more of the user, or of the item",
 }
 

@@ -47,6 +47,8 @@ Keys of users and items are those of `ids`; times are `last_event_at`, to which 
 | `attribute` | all of these with `model.features.items` | column=value | bias, factors (`linear`, `biases`: bias) | |
 | `item_attributes` | every model with `model.features.items` | item | | its attributes |
 | `last_context` | every model with `model.features.context` | user | | features of the newest event, 0 for none |
+| `interest` | `history`, `blend` with `model.query.also` | choice | NDCG, events, decay, events a group begins with | |
+| `segment` | every model with `popularity.segment` | column=value | decayed counts: sum, then each link | what is popular there |
 | `mix` | `blend` | choice | NDCG, events, weights of history, cooccurrence, popularity, half-life in seconds (0: never) | |
 
 Slots of `rating` and `biases` say how many values a row's knowledge is worth: slot 0 that of the bias, slot 1 that of the

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from freshet.attributes import BITS, TABLES
 from freshet.engine.features import feature_keys, feature_texts, given_context, item_attributes, natural_key
 from freshet.errors import SettingsError, UnknownName
 from freshet.settings import FeatureSettings, load
@@ -82,10 +83,32 @@ def test_numbers_lie_in_bins_with_names_and_what_is_no_number_is_its_own() -> No
     assert given_context({"price": "3"}, features).tolist() == [natural_key("price=0 to 10")]
 
 
+def test_a_vector_is_its_cell_in_every_table_beside_the_most_of_other_values() -> None:
+    texts = ["[1, -2.5, 3e0]", "2,-5,6", "[1, -2.5, 3, 0, 0]", "[-1,2.5,-3]", "[1, 2, x]", "1,,2", "1 2", "[0, 0]", "", "[]", None]
+    maps = pa.array([[("image", text)] if text is not None else None for text in texts], MAPS)
+    n = len(texts)
+    items = pa.table({"category": ["a|b"] * n, "title": pa.nulls(n, pa.string()), "attributes": maps})
+    features = FeatureSettings(items=("image", "category"), vectors=("image",), most=1)
+    keys, texts, text_keys = item_attributes(items, features)
+    said = dict(zip(text_keys.tolist(), texts.to_pylist(), strict=True)) | {0: ""}
+    rows = [[said[key] for key in row] for row in keys.tolist()]
+    assert {len(row) for row in rows} == {1 + TABLES} and {row[0] for row in rows} == {"category=a"}
+    assert rows[0] == rows[1] == rows[2]  # a direction, whatever its length and the zeros after it
+    for table, (one, other) in enumerate(zip(rows[0][1:], rows[3][1:], strict=True)):
+        assert one.startswith(f"image {table}=") and len(one) == len("image 0=") + BITS
+        assert int(one[-BITS:], 2) ^ int(other[-BITS:], 2) == 2**BITS - 1  # the other side of every plane
+    assert all(row[1:] == [""] * TABLES for row in rows[4:])
+    assert all(natural_key(text) == key for key, text in said.items() if text)
+    empty, _, _ = item_attributes(items.slice(0, 0), features)
+    assert empty.shape == (0, 1 + TABLES)
+
+
 @pytest.mark.parametrize(("sets", "said"), [
+    (["model.features.vectors=[image]"], "image"),
+    (["model.features.items=[image]", "model.features.vectors=[image]", "model.features.bins={image: [1]}"], "image"),
     (["model.features.bins={price: [1, 2]}"], "price"), (["source.context=[a]", "model.features.context=[a]", "model.features.bins={a: [2, 1]}"], "ascending"),
     (["source.context=[a]", "model.features.context=[a]", "model.features.bins={a: []}"], "ascending"),
 ])
-def test_edges_are_ascending_and_of_a_feature(sets, said) -> None:
+def test_edges_are_ascending_and_bins_and_vectors_are_of_a_feature(sets, said) -> None:
     with pytest.raises(SettingsError, match=said):
         load([], {}, sets)

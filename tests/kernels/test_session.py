@@ -39,8 +39,8 @@ def made(slots: int, seed: int = 1, described: int = 0):
     return items, past, features, attributes, item_ref, past_ref, feature_ref, attribute_ref, weight
 
 
-def twin_query(past: np.ndarray, refs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    weights = np.where(refs >= 0, DECAY ** np.arange(len(refs)), 0.0)
+def twin_query(past: np.ndarray, refs: np.ndarray, decay: float = DECAY) -> tuple[np.ndarray, np.ndarray]:
+    weights = np.where(refs >= 0, decay ** np.arange(len(refs)), 0.0)
     weights = weights / weights.sum() ** POWER if weights.any() else weights
     return weights, weights @ past[refs, :FACTORS]
 
@@ -193,8 +193,9 @@ def test_queries_are_decayed_sums_of_the_rows_there_are() -> None:
     past_ref[0], feature_ref[0] = -1, -1
     past_ref[1] = [-1, 3, -1, 4]
     out = np.ones((EVENTS, FACTORS), np.float32)
-    queries(past, past_ref, features, feature_ref, FACTORS, DECAY, POWER, 0, out)
+    decays = np.where(np.arange(EVENTS) % 2, DECAY, 0.3)
+    queries(past, past_ref, features, feature_ref, FACTORS, decays, POWER, 0, out)
     for e in range(EVENTS):
-        wanted = twin_query(past, past_ref[e])[1] + features[feature_ref[e][feature_ref[e] >= 0], :FACTORS].sum(axis=0)
+        wanted = twin_query(past, past_ref[e], decays[e])[1] + features[feature_ref[e][feature_ref[e] >= 0], :FACTORS].sum(axis=0)
         np.testing.assert_allclose(out[e], wanted, rtol=1e-4, atol=1e-5)
     assert not out[0].any()

@@ -11,6 +11,7 @@ from freshet.demo.records import TYPES
 from freshet.demo.truth import CLICKS, RATINGS
 from freshet.errors import SettingsError
 from freshet.head import TOTALS
+from freshet.pipelines.explain import explain
 from freshet.pipelines.recommend import recommend_batch, recommend_user
 from freshet.pipelines.replay import replay
 from freshet.schema import LAST_CONTEXT
@@ -66,6 +67,23 @@ def test_the_features_of_a_model_stay_and_come_from_the_source(site) -> None:
     with pytest.raises(SettingsError) as refused:
         load([], {}, ["source.context=[device]", "model.features.context=[devise]"])
     assert "devise" in str(refused.value) and "source.context" in str(refused.value)
+
+
+def test_strangers_get_what_is_popular_where_they_ask_from(spark, tmp_path_factory) -> None:
+    made = Site(spark, tmp_path_factory.mktemp("segments"), [WITH, "popularity.segment=device", "model.name=bpr"])
+    made.write(800)
+    made.train()
+    assert replay(made.spark, made.settings(), verify=True)["verified"]
+    for device in ("phone", "desktop"):
+        places = recommend_user(made.spark, made.settings(), user="nobody", n=3, context={"device": device})
+        assert {place["reason"] for place in places} == {"segment"}
+        found = explain(made.spark, made.settings(), user="nobody", item=places[0]["item_id"], context={"device": device})
+        assert found["score"] == pytest.approx(places[0]["score"], rel=1e-4)
+        assert {(part["what"], part["of"]) for part in found["parts"]} == {
+            ("popularity", places[0]["item_id"]), ("segment", f"device={device}")}
+    assert {place["reason"] for place in recommend_user(made.spark, made.settings(), user="nobody", n=3)} == {"popularity"}
+    with pytest.raises(SettingsError, match=r"popularity\.segment"):
+        made.train("popularity.segment=null")
 
 
 @pytest.fixture(scope="module", params=[("blend", CLICKS), ("rating", RATINGS)], ids=lambda given: given[0])

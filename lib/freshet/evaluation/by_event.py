@@ -72,7 +72,8 @@ def _ranked(subject: Subject, events: Events, positive: np.ndarray, terms: Terms
     spec, model = subject.learner.spec, subject.learner.model
     context = advance(subject.head, events, positive, replace(spec.companions, negatives=0)).context
     most = len(subject.head.tables[POPULARITY]) if terms.candidates is None else terms.candidates
-    chosen = replace(spec.metrics, k=terms.k, sample=terms.sample, max_items=most, seed=terms.seed)
+    chosen = replace(
+        spec.metrics, k=terms.k, sample=terms.sample, max_items=most, seed=terms.seed, segment=None, decays=())
     return ranked_events(subject.head, model, events, positive, context, chosen)
 
 

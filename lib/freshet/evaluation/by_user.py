@@ -96,7 +96,7 @@ def _shelf(subject: Subject, who: Wanted, terms: Terms, rules: Rules) -> Shelf:
         added = np.full(len(keys), np.nan, np.float32)
         added[sample] = 0.0 if rules.added is None else rules.added[sample]
         rules = replace(rules, added=added)
-    return shelf(head, subject.learner.model, spec.half_lives, np.argsort(np.argsort(keys)), rules)
+    return shelf(head, subject.learner.model, spec.half_lives, np.argsort(np.argsort(keys)), rules, spec.segment)
 
 
 def listed(

@@ -20,7 +20,7 @@ import numpy as np
 from numba import njit
 
 from freshet.kernels.choice import SOFTMAX, bent, loss_alone, one_by_one, softmax
-from freshet.kernels.compiled import IN_F4_2D, IN_I4_2D, OUT_F4_2D, compiled, float64, int64, void
+from freshet.kernels.compiled import IN_F4_2D, IN_F8, IN_I4_2D, OUT_F4_2D, compiled, float64, int64, void
 from freshet.kernels.described import descend_attributes, describe_all
 from freshet.kernels.dropout import mask
 from freshet.kernels.lanes import AHEAD, LANES, load, prefetch, spread, store, total
@@ -74,12 +74,12 @@ def _join(features: np.ndarray, refs: np.ndarray, e: int, factors: int, out: np.
                 store(out, 0, j, factors - j, load(out, 0, j, factors - j) + load(features, r, j, factors - j))
 
 
-@compiled(void(IN_F4_2D, IN_I4_2D, IN_F4_2D, IN_I4_2D, int64, float64, float64, int64, OUT_F4_2D))
+@compiled(void(IN_F4_2D, IN_I4_2D, IN_F4_2D, IN_I4_2D, int64, IN_F8, float64, int64, OUT_F4_2D))
 def queries(past, refs, features, feature_refs, factors, decay, power, start, out):  # type: ignore[no-untyped-def]
-    """out float32[m, k] = q of each row of refs int32[m, r] and of feature_refs int32[m, F]."""
+    """out float32[m, k] = q of each row of refs int32[m, r], by decay float64[m], and of feature_refs int32[m, F]."""
     one = np.empty((1, factors), np.float32)
     for e in range(refs.shape[0]):
-        query(past, refs, e, factors, decay, power, start, one)
+        query(past, refs, e, factors, decay[e], power, start, one)
         _join(features, feature_refs, e, factors, one)
         out[e] = one[0]
 

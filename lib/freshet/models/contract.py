@@ -178,7 +178,8 @@ class View:
 class Asked:
     """m users who ask for lists, as rows of a snapshot: of each block of the USER space the user's own row (int32[m]), of
     each block of the ITEM space those of his newest items (int32[m, r], newest first), of each block of the FEATURE space
-    those of the context he asks in (int32[m, F]); -1 for none. `clock` microseconds.
+    those of the context he asks in (int32[m, F]); -1 for none. `clock` microseconds; `decay` float64[m] one of the model's
+    decays for each (None: the first).
     """
 
     views: Mapping[str, View]
@@ -186,6 +187,7 @@ class Asked:
     recent: Mapping[str, np.ndarray]
     features: Mapping[str, np.ndarray]
     clock: int
+    decay: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -200,8 +202,8 @@ class Extras:
 
 @dataclass(frozen=True)
 class Part:
-    """What one row adds to a score: `what` in a word (bias, user, had, context, attribute, follows), the block and the number
-    of the row in its view (-1: no row of its own), and the amount."""
+    """What one row adds to a score: `what` in a word (bias, user, had, context, attribute, follows, segment), the block and the
+    number of the row in its view (-1: no row of its own), and the amount."""
 
     what: str
     block: str
@@ -229,6 +231,10 @@ class Model(Protocol):
     loss_metric: str  # name of the metric of `loss`: rmse (loss is squared error / 2), logloss, hinge or perceptron
     labels: bool  # whether targets are 1 or 0 and a prediction is a score of 1; with logloss it is the log-odds
     mixes: tuple[Mix, ...]  # how scores are made; of several the one is used that ranked best so far, at first the first
+    # Of the interest in a user's newest items, each against the one after it: of several each group of users gets what ranked
+    # best so far, at first the first. A group begins at 0 or one of `groups` events of a user; none has less than one decay.
+    decays: tuple[float, ...]
+    groups: tuple[int, ...]
 
     def blocks(self) -> tuple[Block, ...]:
         """The blocks the model learns."""

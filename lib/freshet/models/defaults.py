@@ -34,6 +34,8 @@ class Base:
     labels = False
     positive_from: float | None = None
     factors: int
+    decays: tuple[float, ...] = ()
+    groups: tuple[int, ...] = ()
 
     def positive(self, events: Events) -> np.ndarray:
         if self.positive_from is None:

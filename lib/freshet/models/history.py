@@ -28,6 +28,7 @@ from freshet.models.contract import (
 from freshet.models.defaults import Base, against, counted, draws, untouched
 from freshet.models.steps import Defaults, moved, steps
 from freshet.registry import pick
+from freshet.schema import INTEREST
 from freshet.settings import ModelSettings
 
 PAST = "past"
@@ -68,6 +69,7 @@ class History(Base):
         self.past = ITEM if chosen.tied else PAST
         # Blocks whose rows join the query as they are.
         self.joined = (*((FEATURE,) if self.features else ()), *((USER,) if chosen.user_row else ()))
+        self.decays, self.groups = (chosen.decay, *chosen.also), chosen.groups
         self.mixes: tuple[Mix, ...] = (Mix(1.0, 0.0, settings.popularity_weight),)
         self.step, self.bias_step = steps(settings, "rmsprop", DEFAULTS)
         self.merge = settings.merge
@@ -80,6 +82,7 @@ class History(Base):
         return (
             *(moved(name, ids, [(1, self.bias_step), factors], self.merge, self.scale, zeros=1) for name, ids in biased.items()),
             *(moved(name, ids, [factors], self.merge, self.scale) for name, ids in plain.items()),
+            *([Block(INTEREST, None, 4, merge="sum")] if len(self.decays) > 1 else []),
         )
 
     def examples(self, events: Events, context: Context) -> Examples:
@@ -155,7 +158,7 @@ class History(Base):
             amount = float(asked.views[ATTRIBUTE].values[row, 0]) / len(attributes) ** 0.5
             found.append(Part("attribute", ATTRIBUTE, int(row), amount))
         refs, past = asked.recent[self.past][0, : self.asked_items], asked.views[self.past].values[:, self.form.start :]
-        weights = np.where(refs >= 0, self.form.decay ** np.arange(len(refs)), 0.0)
+        weights = np.where(refs >= 0, self._decay(asked)[0] ** np.arange(len(refs)), 0.0)
         weights /= max(weights.sum(), 1e-300) ** self.form.power
         for row, weight in zip(refs.tolist(), weights.tolist(), strict=True):
             if row >= 0:
@@ -181,5 +184,8 @@ class History(Base):
         features = asked.features.get(FEATURE, np.empty((len(refs), 0), np.int32))
         out = np.zeros((len(refs), self.factors), np.float32)
         past, context = (asked.views[name].values if name in asked.views else out[:0] for name in (self.past, FEATURE))
-        kernel.queries(past, refs, context, features, self.factors, self.form.decay, self.form.power, self.form.start, out)
+        kernel.queries(past, refs, context, features, self.factors, self._decay(asked), self.form.power, self.form.start, out)
         return out + self._of_users(asked) if USER in self.joined else out
+
+    def _decay(self, asked: Asked) -> np.ndarray:
+        return np.full(len(asked.recent[self.past]), self.form.decay) if asked.decay is None else asked.decay

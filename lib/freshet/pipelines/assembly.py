@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 
 from freshet.companions import CompanionSpec
+from freshet.engine.features import attribute_places
 from freshet.head import Head
 from freshet.learner import Learner, LearnerSpec
 from freshet.models import make_model
 from freshet.models.contract import Model
 from freshet.prequential import MetricSpec
+from freshet.segments import SegmentSpec
 from freshet.settings import Settings
 
 MICROSECONDS = 1_000_000
@@ -23,6 +25,15 @@ def half_lives(settings: Settings) -> tuple[float, ...]:
     return tuple(math.inf if seconds is None else seconds * MICROSECONDS for seconds in (popularity.half_life, *others))
 
 
+def segments(settings: Settings) -> SegmentSpec | None:
+    """Popularity by segment, None where it is not asked for."""
+    popularity = settings.popularity
+    if popularity.segment is None:
+        return None
+    column = settings.model.features.context.index(popularity.segment)
+    return SegmentSpec(column, half_lives(settings)[0], popularity.segment_prior)
+
+
 def dedup_window(settings: Settings) -> int:
     """The dedup window in microseconds."""
     return int(settings.clean.dedup_window * MICROSECONDS)
@@ -30,10 +41,10 @@ def dedup_window(settings: Settings) -> int:
 
 def metric_spec(settings: Settings) -> MetricSpec:
     """What the prequential metrics need."""
-    metrics = settings.metrics
+    metrics, decays = settings.metrics, make_model(settings.model).decays
     return MetricSpec(
         metrics.sample, metrics.k, metrics.max_items, half_lives(settings), settings.history.items,
-        settings.model.seed
+        settings.model.seed, segments(settings), decays if len(decays) > 1 else (),
     )
 
 
@@ -43,7 +54,7 @@ def new_learner(settings: Settings) -> Learner:
     model = make_model(chosen)
     companions = CompanionSpec(
         half_lives(settings), settings.history.items, settings.window.events, chosen.negative_draw, model.negatives,
-        chosen.negative_tries, chosen.seed, model.recent,
+        chosen.negative_tries, chosen.seed, model.recent, segments(settings),
     )
     spec = LearnerSpec(
         chosen.shards, chosen.round_events, chosen.round_share, chosen.seed, settings.guard.max_capped_share, companions,
@@ -54,6 +65,7 @@ def new_learner(settings: Settings) -> Learner:
 
 def new_head(model: Model, settings: Settings) -> Head:
     """An empty head for the model."""
-    features = settings.model.features
-    attributes = features.most if features.items else 0
-    return Head(model.blocks(), dedup_window(settings), len(half_lives(settings)), len(features.context), attributes)
+    features, popularity = settings.model.features, settings.popularity
+    attributes = attribute_places(features) if features.items else 0
+    segment = 0 if popularity.segment is None else popularity.segment_items
+    return Head(model.blocks(), dedup_window(settings), len(half_lives(settings)), len(features.context), attributes, segment)

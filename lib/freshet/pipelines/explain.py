@@ -11,19 +11,20 @@ import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from freshet.asking import ask, item_rows, last_context, newest, on_offer
+from freshet.asking import Items, ask, item_rows, last_context, newest, on_offer
 from freshet.engine.features import given_context, natural_key
 from freshet.errors import FreshetError
 from freshet.head import Head
 from freshet.leader import Choice, choices, leader
 from freshet.learner import Learner
 from freshet.models.contract import Asked, Part
-from freshet.pipelines.assembly import half_lives, new_learner
+from freshet.pipelines.assembly import half_lives, new_learner, segments
 from freshet.pipelines.list_rules import list_rules
 from freshet.pipelines.opening import Reading, open_published
 from freshet.pipelines.recommend import Names, partial_head
 from freshet.pipelines.starting import check_structure
-from freshet.schema import POPULARITY
+from freshet.schema import POPULARITY, SEGMENT
+from freshet.segments import SegmentSpec, segment_extras
 from freshet.settings import ListSettings, Settings
 from freshet.store import parameters
 from freshet.store.events import natural_ids
@@ -64,8 +65,9 @@ def _of_pair(
     asked = ask(head, model, users, *newest(head, users, model.asked, settings.history.items), context)
     known = bool(model.known(asked)[0])
     row = head.lookup(POPULARITY, np.array([natural_key(item)]))
-    popularity = float(on_offer(head, model, row, lives).log_count[choice.number, 0])
-    parts = _weighed(head, learner, asked, item, row, choice) if known else []
+    on, spec = on_offer(head, model, row, lives), segments(settings)
+    popularity = float(on.log_count[choice.number, 0])
+    parts = _weighed(head, learner, asked, item, row, choice) if known else _of_segment(head, on, choice, context, spec)
     by_popularity = (choice.mix.popularity if known else 1.0) * popularity
     parts.append(Part("popularity", POPULARITY, int(row[0]), by_popularity))
     added = _by_rules(reading, settings, learner, head, int(row[0]))
@@ -83,6 +85,16 @@ def _weighed(head: Head, learner: Learner, asked: Asked, item: str, row: np.ndar
     dense, sparse = learner.model.parts(asked, natural_key(item), item_rows(head, learner.model, row))
     weights = [(choice.mix.dense, dense), (choice.mix.sparse, sparse)]
     return [replace(part, amount=weight * part.amount) for weight, parts in weights for part in parts]
+
+
+def _of_segment(head: Head, on: Items, choice: Choice, context: np.ndarray, spec: SegmentSpec | None) -> list[Part]:
+    """What the segment of the asker adds to the popularity of the one item on offer."""
+    if spec is None:
+        return []
+    local = np.full(len(head.tables[POPULARITY]), -1, np.int32)
+    local[on.rows] = 0
+    row = int(head.lookup(SEGMENT, context[:, spec.column])[0])
+    return [Part("segment", SEGMENT, row, float(amount)) for amount in segment_extras(head, on, choice, context, spec, local)[2]]
 
 
 def _by_rules(reading: Reading, settings: Settings, learner: Learner, head: Head, row: int) -> float:

@@ -14,12 +14,12 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from freshet.engine.features import given_context, natural_key
-from freshet.head import Head
+from freshet.head import TOTALS, Head
 from freshet.kernels.history import archive_keys, ring_of
 from freshet.learner import Learner
 from freshet.lists import Lists, Shelf, shelf, top_items
 from freshet.models.contract import ATTRIBUTE, FEATURE, ITEM, USER
-from freshet.pipelines.assembly import half_lives, new_head, new_learner
+from freshet.pipelines.assembly import half_lives, new_head, new_learner, segments
 from freshet.pipelines.list_rules import list_rules
 from freshet.pipelines.opening import Reading, load_head, open_published
 from freshet.pipelines.rows import from_arrow
@@ -34,6 +34,7 @@ from freshet.schema import (
     POPULARITY,
     REASONS,
     RECOMMENDATIONS,
+    SEGMENT,
 )
 from freshet.settings import Settings
 from freshet.store.events import natural_ids
@@ -88,7 +89,7 @@ def _shelf(reading: Reading, settings: Settings, learner: Learner, head: Head, n
     """The items of the head with the rules of the settings."""
     keys, model = head.tables[POPULARITY].keys, learner.model
     rules = list_rules(reading, settings, model, head, names.of(keys))
-    return shelf(head, model, half_lives(settings), names.order(keys), rules)
+    return shelf(head, model, half_lives(settings), names.order(keys), rules, segments(settings))
 
 
 def recommend_batch(
@@ -161,13 +162,14 @@ def partial_head(reading: Reading, settings: Settings, learner: Learner, users: 
     head = new_head(learner.model, settings)
     ring = np.arange(ring_of(settings.history.items))
     archive = archive_keys(np.repeat(users, len(ring)), np.tile(ring, len(users)))
-    spaces = (ITEM, USER, FEATURE, ATTRIBUTE)
+    spaces = (ITEM, USER, FEATURE, ATTRIBUTE, None)
     own = {space: tuple(block.name for block in learner.model.blocks() if block.ids == space) for space in spaces}
     last = (LAST_CONTEXT,) if LAST_CONTEXT in head.blocks else ()
     described = (*own[ATTRIBUTE], ITEM_ATTRIBUTES) if ITEM_ATTRIBUTES in head.blocks else ()
+    counted = (SEGMENT, TOTALS) if SEGMENT in head.blocks else ()
     for blocks, keys in (
-        ((*own[ITEM], *own[FEATURE], *described, POPULARITY, MIX), None), ((*own[USER], HISTORY, *last), users.tolist()),
-        ((HISTORY_ARCHIVE,), archive.tolist()),
+        ((*own[ITEM], *own[FEATURE], *own[None], *described, *counted, POPULARITY, MIX), None),
+        ((*own[USER], HISTORY, *last), users.tolist()), ((HISTORY_ARCHIVE,), archive.tolist()),
     ):
         table = state(reading.tables, reading.history, reading.version, blocks, keys).toArrow()
         for name in blocks:

@@ -30,8 +30,10 @@ STRUCTURE = (
     ("model", "name"), ("model", "factors"), ("model", "shards"), ("model", "seed"), ("model", "loss"),
     ("model", "optimizer", "name"), ("model", "optimizer", "accumulator"), ("model", "neighbours", "links"),
     ("model", "query", "loss"), ("model", "query", "tied"), ("model", "query", "user_row"), ("model", "residual"),
+    ("model", "query", "also"), ("model", "query", "groups"),
     ("model", "features", "context"), ("model", "features", "items"), ("model", "features", "most"), ("model", "features", "bins"),
-    ("popularity", "also"), ("history", "items"), ("window", "events"),
+    ("model", "features", "vectors"), ("popularity", "also"), ("popularity", "segment"), ("popularity", "segment_items"),
+    ("history", "items"), ("window", "events"),
 )
 
 
@@ -123,7 +125,11 @@ def _at(settings: Settings, path: tuple[str, ...]) -> object:
         return None
     if path == ("model", "neighbours", "links") and not any(block.links for block in model.blocks()):
         return None
+    if path[2:] in (("also",), ("groups",)) and len(model.decays) < 2:
+        return None
     if path == ("model", "features", "most") and not settings.model.features.items:
+        return None
+    if path == ("popularity", "segment_items") and settings.popularity.segment is None:
         return None
     if path == ("popularity", "also") and len(model.mixes) == 1:
         return None

@@ -29,6 +29,16 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Asked = Annotated[int, Field(ge=1, le=10_000)]
 
 
+def _ascending(edges: tuple[float, ...]) -> tuple[float, ...]:
+    if not edges or any(low >= high for low, high in pairwise(edges)):
+        raise PydanticCustomError("edges", "{wanted}", {"wanted": "numbers in ascending order, such as [0, 10, 100]"})
+    return edges
+
+
+Edges = Annotated[tuple[float, ...], BeforeValidator(as_tuple), AfterValidator(_ascending)]
+Groups = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(as_tuple), AfterValidator(_ascending)]
+
+
 class OptimizerSettings(Section):
     """How a gradient becomes a step; None takes what the model recommends with this optimizer."""
 
@@ -59,6 +69,8 @@ class QuerySettings(Section):
     loss: Literal["softmax", "bpr", "logistic"] = "softmax"
     tied: bool = False
     user_row: bool = False
+    also: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], BeforeValidator(as_tuple)] = ()
+    groups: Groups = (8, 64)
 
 
 class NeighbourSettings(Section):
@@ -74,15 +86,6 @@ class NeighbourSettings(Section):
     shrink: NotNegative = 20.0
 
 
-def _ascending(edges: tuple[float, ...]) -> tuple[float, ...]:
-    if not edges or any(low >= high for low, high in pairwise(edges)):
-        raise PydanticCustomError("edges", "{wanted}", {"wanted": "numbers in ascending order, such as [0, 10, 100]"})
-    return edges
-
-
-Edges = Annotated[tuple[float, ...], BeforeValidator(as_tuple), AfterValidator(_ascending)]
-
-
 def _three(weights: tuple[float, ...]) -> tuple[float, ...]:
     if len(weights) not in (0, 3):
         raise PydanticCustomError("edges", "{wanted}", {"wanted": "no numbers or three, such as [0.5, 1.0, 0.3]"})
@@ -96,12 +99,16 @@ class FeatureSettings(Section):
     items: Texts = ()
     most: Annotated[int, Field(ge=1, le=64)] = 8
     bins: Mapping[str, Edges] = {}
+    vectors: Texts = ()
 
     @model_validator(mode="after")
     def _bins(self) -> Self:
         unknown = sorted(set(self.bins) - {*self.context, *self.items})
         if unknown:
             raise related(f"only names of context or items, and not {', '.join(unknown)}", "bins", "context", "items")
+        unknown = sorted(set(self.vectors) - (set(self.items) - set(self.bins)))
+        if unknown:
+            raise related(f"only names of items that have no bins, and not {', '.join(unknown)}", "vectors", "items", "bins")
         return self
 
 
@@ -152,6 +159,9 @@ class PopularitySettings(Section):
 
     half_life: DurationOrNever = 604800.0
     also: Annotated[tuple[DurationOrNever, ...], BeforeValidator(as_tuple)] = (1200.0, 7200.0, 86400.0, None)
+    segment: str | None = None
+    segment_items: Annotated[int, Field(ge=1, le=4096)] = 128
+    segment_prior: Positive = 100.0
 
 
 class HistorySettings(Section):

@@ -49,6 +49,9 @@ class Settings(Section):
         if unknown:
             what = f"only columns that source.context keeps, and not {', '.join(unknown)}"
             raise related(what, "model.features.context", "source.context")
+        if self.popularity.segment not in (None, *self.model.features.context):
+            what = f"one of model.features.context, and not {self.popularity.segment}"
+            raise related(what, "popularity.segment", "model.features.context")
         return self
 
     def to_json(self) -> str:
