@@ -62,7 +62,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 PIPELINES = (
     ("showcase", "demo"), ("online", "train"), ("recommend", "recommend_user"), ("recommend", "recommend_batch"),
     ("explain", "explain"), ("status", "status"), ("replay", "replay"), ("maintain", "maintain"), ("reset", "reset"), ("query", "sql"),
-    ("evaluate", "evaluate"), ("status", "decided"), ("publishing", "publish_version"), ("rolling", "rollback"),
+    ("evaluate", "evaluate"), ("retrain", "retrain"), ("status", "decided"), ("publishing", "publish_version"), ("rolling", "rollback"),
 )  # fmt: skip
 
 
@@ -96,6 +96,8 @@ SOURCE = ("--set", f"source.path={ROOT / 'tests'}")
         (["maintain"], "maintain.maintain", {"compact": True, "orphans": True, "retention": True}),
         (["maintain", "--orphans"], "maintain.maintain", {"compact": False, "orphans": True, "retention": False}),
         (["reset"], "reset.reset", {"yes": False}),
+        (["retrain", "--from", "3", "--start-from", "9"], "retrain.retrain",
+         {"first": "3", "last": None, "start_from": 9, "reason": "retrain", "differences": None}),
         (["decisions", "-n", "3"], "status.decided", {"n": 3, "evidence": False}),
         (["publish", "--version", "7"], "publishing.publish_version", {"version": 7, "reason": None, "force": False}),
         (["rollback", "--to", "7", "--reason", "farm", "--events", "relearn", "--where", "user_id != 'x'"], "rolling.rollback",
@@ -115,7 +117,7 @@ def test_command_is_one_library_call(
 def test_every_command_is_tried_above_and_has_an_example() -> None:
     assert set(main.commands) == {
         "demo", "train", "recommend", "explain", "evaluate", "status", "replay", "maintain", "reset", "sql", "config", "decisions",
-        "publish", "rollback",
+        "publish", "rollback", "retrain",
     }  # fmt: skip
     for name in set(main.commands) - {"config"}:
         text = invoke(name, "--help").output
