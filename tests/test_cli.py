@@ -97,7 +97,7 @@ SOURCE = ("--set", f"source.path={ROOT / 'tests'}")
         (["maintain", "--orphans"], "maintain.maintain", {"compact": False, "orphans": True, "retention": False}),
         (["reset"], "reset.reset", {"yes": False}),
         (["retrain", "--from", "3", "--start-from", "9"], "retrain.retrain",
-         {"first": "3", "last": None, "start_from": 9, "reason": "retrain", "differences": None}),
+         {"first": "3", "last": None, "start_from": 9, "reason": "asked for", "differences": None}),
         (["decisions", "-n", "3"], "status.decided", {"n": 3, "evidence": False}),
         (["publish", "--version", "7"], "publishing.publish_version", {"version": 7, "reason": None, "force": False}),
         (["rollback", "--to", "7", "--reason", "farm", "--events", "relearn", "--where", "user_id != 'x'"], "rolling.rollback",
