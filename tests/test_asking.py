@@ -9,7 +9,7 @@ from planted import Lab, checkerboard, part, settings
 from freshet.asking import newest
 from freshet.companions import advance
 from freshet.models.contract import Events
-from freshet.prequential import _asked_items
+from freshet.ranked import _asked_items
 
 
 @pytest.fixture(scope="module")

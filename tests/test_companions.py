@@ -19,7 +19,7 @@ from freshet.head import TOTALS, TOTALS_KEY, Head, digests
 from freshet.kernels.history import CHUNK, OPEN
 from freshet.kernels.popularity import count_column, log_popularity
 from freshet.models.contract import Events
-from freshet.prequential import history_items_of
+from freshet.ranked import history_items_of
 from freshet.schema import HISTORY, HISTORY_ARCHIVE, POPULARITY, WINDOW
 
 SPEC = CompanionSpec(half_lives=(math.inf,), history_items=64, window_events=96, draw="recent", negatives=2, tries=4, seed=1)

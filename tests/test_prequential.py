@@ -15,8 +15,9 @@ from freshet.companions import advance
 from freshet.leader import choices, leader
 from freshet.models.contract import Events
 from freshet.pipelines.assembly import half_lives
-from freshet.prequential import SHRINKAGE, MetricSpec, by_slice, popularity_values, sample_events
+from freshet.prequential import SHRINKAGE, by_slice, popularity_values
 from freshet.prequential import ranking_metrics as measured
+from freshet.ranked import MetricSpec, sample_events
 from freshet.schema import HISTORY, POPULARITY
 
 K = 5

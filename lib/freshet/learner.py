@@ -26,6 +26,7 @@ from freshet.head import TOTALS, Head
 from freshet.kernels.ranking import ndcg_at
 from freshet.kernels.shards import members, shard_of
 from freshet.models.contract import Context, Events, Examples, Model, Rows, ShardResult, ShardTask
+from freshet.ranked import MetricSpec, ranked_events
 from freshet.report import Metric
 from freshet.schema import HISTORY
 from freshet.workspace import Workspace
@@ -48,7 +49,7 @@ class LearnerSpec:
     seed: int
     max_capped_share: float
     companions: CompanionSpec
-    metrics: prequential.MetricSpec
+    metrics: MetricSpec
     propensity_clip: float | None = None
 
 
@@ -144,7 +145,7 @@ class Learner:
         context = advance(head, events, positive, self.spec.companions).context
         if model.loss_metric != "rmse" and not model.labels:
             spec = replace(self.spec.metrics, sample=0, segment=None, decays=())
-            ranked = prequential.ranked_events(head, model, events, positive, context, spec)
+            ranked = ranked_events(head, model, events, positive, context, spec)
             if ranked is None:
                 return np.flatnonzero(positive), np.zeros(int(positive.sum()))
             return ranked.events, np.asarray(ndcg_at(ranked.rank, spec.k), np.float64)

@@ -21,7 +21,7 @@ from freshet.kernels.seeds import mix as hashed
 from freshet.kernels.topk import top_k, with_extras
 from freshet.leader import Choice, choices, leader
 from freshet.models.contract import ITEM, Asked, Model
-from freshet.prequential import history_items_of, mixed_bias
+from freshet.ranked import history_items_of, mixed_bias
 from freshet.schema import POPULARITY, REASONS
 from freshet.segments import SegmentSpec, segment_extras
 

@@ -106,7 +106,7 @@ def test_a_sample_of_the_items_and_of_the_events_is_said(lab) -> None:
 def test_an_event_is_ranked_alike_however_many_are_ranked_at_once(lab, monkeypatch) -> None:
     events = arriving()
     whole = ranked([subject(lab)], events, Terms(K)).values()
-    monkeypatch.setattr("freshet.prequential.RANKED_AT_ONCE", 7)
+    monkeypatch.setattr("freshet.ranked.RANKED_AT_ONCE", 7)
     assert ranked([subject(lab)], events, Terms(K)).values() == whole
 
 

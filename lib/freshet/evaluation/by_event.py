@@ -20,7 +20,8 @@ from freshet.evaluation.parting import item_slices, user_slices
 from freshet.head import Head
 from freshet.learner import Learner
 from freshet.models.contract import Events
-from freshet.prequential import SAMPLED, Ranked, popularity_levels, popularity_values, ranked_events
+from freshet.prequential import popularity_levels, popularity_values
+from freshet.ranked import SAMPLED, Ranked, ranked_events
 from freshet.schema import POPULARITY
 from freshet.workspace import Workspace
 

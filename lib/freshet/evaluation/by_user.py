@@ -26,7 +26,7 @@ from freshet.kernels.rows import RowTable
 from freshet.learner import Learner
 from freshet.lists import Rules, Shelf, popular_items, shelf, top_items
 from freshet.models.contract import Events
-from freshet.prequential import SAMPLED, candidate_rows, history_items_of
+from freshet.ranked import SAMPLED, candidate_rows, history_items_of
 from freshet.schema import POPULARITY
 
 Ruled = Callable[[Subject], Rules]

@@ -10,7 +10,7 @@ from freshet.head import Head
 from freshet.learner import Learner, LearnerSpec
 from freshet.models import make_model
 from freshet.models.contract import Model
-from freshet.prequential import MetricSpec
+from freshet.ranked import MetricSpec
 from freshet.segments import SegmentSpec
 from freshet.settings import Settings
 
