@@ -63,6 +63,7 @@ PIPELINES = (
     ("showcase", "demo"), ("online", "train"), ("recommend", "recommend_user"), ("recommend", "recommend_batch"),
     ("explain", "explain"), ("status", "status"), ("replay", "replay"), ("maintain", "maintain"), ("reset", "reset"), ("query", "sql"),
     ("evaluate", "evaluate"), ("retrain", "retrain"), ("status", "decided"), ("publishing", "publish_version"), ("rolling", "rollback"),
+    ("backfill", "backfill"),
 )  # fmt: skip
 
 
@@ -98,6 +99,8 @@ SOURCE = ("--set", f"source.path={ROOT / 'tests'}")
         (["reset"], "reset.reset", {"yes": False}),
         (["retrain", "--from", "3", "--start-from", "9"], "retrain.retrain",
          {"first": "3", "last": None, "start_from": 9, "reason": "asked for", "differences": None}),
+        (["backfill", *SOURCE, "--from", "2026-09-01", "--to", "2026-09-02 12:00:00"], "backfill.backfill",
+         {"since": datetime(2026, 9, 1), "until": datetime(2026, 9, 2, 12)}),
         (["decisions", "-n", "3"], "status.decided", {"n": 3, "evidence": False}),
         (["publish", "--version", "7"], "publishing.publish_version", {"version": 7, "reason": None, "force": False}),
         (["rollback", "--to", "7", "--reason", "farm", "--events", "relearn", "--where", "user_id != 'x'"], "rolling.rollback",
@@ -117,7 +120,7 @@ def test_command_is_one_library_call(
 def test_every_command_is_tried_above_and_has_an_example() -> None:
     assert set(main.commands) == {
         "demo", "train", "recommend", "explain", "evaluate", "status", "replay", "maintain", "reset", "sql", "config", "decisions",
-        "publish", "rollback", "retrain",
+        "publish", "rollback", "retrain", "backfill",
     }  # fmt: skip
     for name in set(main.commands) - {"config"}:
         text = invoke(name, "--help").output
@@ -244,9 +247,9 @@ def test_config_show_needs_no_spark() -> None:
     assert invoke("config", "default").output.startswith("# Every setting of Freshet")
 
 
-@pytest.mark.parametrize("name", ["train", "recommend", "replay", "retrain", "maintain"])
+@pytest.mark.parametrize("name", ["train", "recommend", "replay", "retrain", "maintain", "backfill"])
 def test_job_is_the_command(called: dict[str, Any], name: str) -> None:
-    args = [*SOURCE, *(["--all"] if name == "recommend" else [])]
+    args = [*SOURCE, *{"recommend": ["--all"], "backfill": ["--from", "2026-09-01", "--to", "2026-09-02"]}.get(name, [])]
     assert job(name, [*args, "--set", "model.factors=0"]) == 2
     called["answer"] = 1
     assert job(name, args) == 1

@@ -129,7 +129,7 @@ SNAPSHOTS = Table("snapshots", "a version of the model; appending it is the comm
            "start, learn, relearn, items, refused, base, publish, rebase, rollback, retrain, skip, maintain", True),
     Column("epoch", "bigint", "grows with every start of a learner; a lower one after a higher one is void", True),
     Column("run", "string", "id of the process run that made it", True),
-    Column("checkpoint_id", "string", "id of the streaming checkpoint; null when no stream made it"),
+    Column("checkpoint_id", "string", "id of the streaming checkpoint, or what was filled back; null where no events were read"),
     Column("batch_id", "bigint", "number of the micro-batch in that checkpoint"),
     Column("fingerprint", "string", "hash of what was read: files with sizes and times, or offsets"),
     Column("sources", "array<string>", "what was read, in words: one JSON text per file or offset range"),
@@ -161,7 +161,7 @@ SNAPSHOTS = Table("snapshots", "a version of the model; appending it is the comm
 
 DECISIONS = Table("decisions", "a recorded choice with its reason", (
     Column("decision_id", "string", "id of the decision", True),
-    Column("kind", "string", "publish, hold, roll back, retrain, reset, skip, refuse, adopt, maintain", True),
+    Column("kind", "string", "publish, hold, roll back, retrain, reset, skip, refuse, adopt, maintain, backfill", True),
     Column("version", "bigint", "version it is about"),
     Column("from_version", "bigint", "version that stood before"),
     Column("reason", "string", "why", True),

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from freshet.cli.running import Common, run, show, show_json, with_common
+from freshet.cli.running import TIMES, Common, run, show, show_json, with_common
 
 
 @click.command()
@@ -69,9 +69,6 @@ def explain(common: Common, item: str, user: str | None, given: tuple[str, ...],
         return found if as_json else pipeline.in_words(found)
 
     run(common, call, show=show_json if as_json else show)
-
-
-TIMES = click.DateTime(("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"))
 
 
 @click.command()

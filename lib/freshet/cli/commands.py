@@ -121,7 +121,7 @@ def replay(common: Common, verify: bool, from_version: int | None, to_version: i
 
 for _command in (
     asking.recommend, asking.explain, asking.evaluate, asking.status, asking.decisions, asking.sql,
-    keeping.retrain, keeping.publish, keeping.rollback, keeping.maintain, keeping.reset,
+    keeping.backfill, keeping.retrain, keeping.publish, keeping.rollback, keeping.maintain, keeping.reset,
 ):
     main.add_command(_command)
 

@@ -1,12 +1,41 @@
-"""The commands that change what a model is: retrained, published, rolled back, kept small, removed."""
+"""The commands that change what a model is: filled back, retrained, published, rolled back, kept small, removed."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import click
 
-from freshet.cli.running import Common, run, show, with_common
+from freshet.cli.running import TIMES, Common, as_flags, run, show, with_common
+from freshet.settings import check_source
+
+
+@click.command()
+@click.option("--from", "since", type=TIMES, metavar="TIME", required=True, help="Events from this time on, UTC.")
+@click.option("--to", "until", type=TIMES, metavar="TIME", required=True, help="Events before this time, UTC.")
+@click.option("--every", metavar="DURATION", help='Event time of a micro-batch, "1 hour" (setting stream.backfill_span).')
+@with_common
+def backfill(common: Common, since: datetime, until: datetime, every: str | None) -> None:
+    """Learn old events of the source in the order of their times, before going live.
+
+    It does not matter which file an event lies in. Started again it goes on where it was, and learns nothing twice. The stream
+    that follows may read another source, or the same.
+
+    \b
+      freshet backfill --config shop.yaml --from 2026-09-01 --to 2026-11-21
+      freshet backfill --config shop.yaml --set source.path=archive/ --from 2026-09-01 --to 2026-11-21 --every "6 hours"
+    """
+
+    def call(spark: Any, settings: Any) -> Any:
+        from freshet.pipelines import backfill as pipeline
+        from freshet.terminal import ProgressTable
+
+        table = ProgressTable()
+        return pipeline.backfill(spark, settings, since=since, until=until, listener=table, say=table.say)
+
+    flags = as_flags(("--every", "stream.backfill_span", every))
+    run(common, call, flags=flags, required=["source.path"], check=check_source, wait=True)
 
 
 @click.command()

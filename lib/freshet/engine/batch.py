@@ -73,11 +73,14 @@ def complete(table: pa.Table, planned: Planned, window: dict[str, int], delta_ta
     """The records of `table` (clean.CLEANED) as a CleanBatch; pure.
 
     `window` holds `future_us` and maybe `age_us` where arrival was not known to the rules; `delta_table` names the
-    source where files are not of interest.
+    source where files are not of interest. With a column `position` the table is a part of its files, and knows.
     """
     table = table.combine_chunks()
     columns = _numbers(table)
-    position = positions(columns["file_key"], columns["block_start"], columns["ordinal"])
+    position = (
+        table.column("position").to_numpy() if "position" in table.column_names
+        else positions(columns["file_key"], columns["block_start"], columns["ordinal"])
+    )
     arrived = _filled(table, "arrived_at", np.full(table.num_rows, planned.batch_time_us, np.int64))
     event_at = _filled(table, "event_at", arrived + position)
     reason = _judged(table, event_at, arrived, window)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
@@ -36,6 +37,32 @@ NOTHING = CleanBatch(pa.table({}), pa.table({}), 0)
 _COUNTS = ("read", ACCEPTED, QUARANTINED, DUPLICATE, LATE)
 
 
+class Plan(Protocol):
+    """Where micro-batches come from: whose they are, what each reads, how a person passes one by that is refused."""
+
+    @property
+    def id(self) -> str | None: ...
+    @property
+    def pass_by(self) -> str: ...
+    def planned(self, number: int) -> Fingerprint: ...
+
+
+class Streamed:
+    """The plan that Spark's checkpoint is."""
+
+    pass_by = "`freshet train --skip-batch {} --reason ...`"
+
+    def __init__(self, opened: Opened) -> None:
+        self._path, self._format = opened.settings.store.checkpoint_path, opened.settings.source.format
+
+    @property
+    def id(self) -> str | None:
+        return inspect(self._path).id
+
+    def planned(self, number: int) -> Fingerprint:
+        return fingerprint(self._path, number, self._format)
+
+
 @dataclass(frozen=True)
 class Attempted:
     """A micro-batch on its way: its number, what was read, the cleaned records, the seconds so far."""
@@ -52,10 +79,13 @@ class Attempted:
 
 
 class BatchCommitter:
-    """Processes micro-batches of one checkpoint on one opened model."""
+    """Processes micro-batches of one checkpoint, or of another plan, on one opened model."""
 
-    def __init__(self, opened: Opened, listener: Listener | None, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self, opened: Opened, listener: Listener | None, say: Callable[[str], None] = lambda _: None, plan: Plan | None = None
+    ) -> None:
         self._opened = opened
+        self._plan = plan or Streamed(opened)
         self._listener = listener
         self._skipped: dict[int, str] = {}
         self._checkpoint_id: str | None = None
@@ -92,7 +122,7 @@ class BatchCommitter:
         failpoint("batch_start", batch_id)
         opened, watch = self._opened, Stopwatch()
         with watch("plan"):
-            read = self._planned(batch_id)
+            read = self._plan.planned(batch_id)
             done = self._done(batch_id, read)
         if done is not None and (done.kind != REFUSED or opened.settings.clean.on_refused == "continue"):
             return
@@ -114,7 +144,7 @@ class BatchCommitter:
 
     def pass_unread(self, batch_id: int, reason: str) -> None:
         """Commit a micro-batch as kind `skip` without a look at its records: they will never be learned."""
-        opened, read, watch = self._opened, self._planned(batch_id), Stopwatch()
+        opened, read, watch = self._opened, self._plan.planned(batch_id), Stopwatch()
         done = self._done(batch_id, read)
         if done is not None and done.kind != REFUSED:
             return
@@ -124,15 +154,11 @@ class BatchCommitter:
         }  # fmt: skip
         opened.writer.commit(opened.writer.begin(), {}, fields)
 
-    def _planned(self, batch_id: int) -> Fingerprint:
-        store, source = self._opened.settings.store, self._opened.settings.source
-        return fingerprint(store.checkpoint_path, batch_id, source.format)
-
     def _done(self, batch_id: int, read: Fingerprint) -> Snapshot | None:
         """The committed row of this batch; refused when the batch has the number of another one."""
         opened = self._opened
         if self._checkpoint_id is None:
-            self._checkpoint_id = inspect(opened.settings.store.checkpoint_path).id
+            self._checkpoint_id = self._plan.id
         done = opened.history.of_batch(self._checkpoint_id, batch_id)
         if done is None or done.fingerprint == read.hash:
             return done
@@ -169,7 +195,7 @@ class BatchCommitter:
             self._pass_by(attempt, REFUSED, refusal.what)
         share = refusal.facts.get("reason") == "refused share"
         if not (share and self._opened.settings.clean.on_refused == "continue"):
-            remedy = f"{refusal.remedy} To pass by this batch: `freshet train --skip-batch {attempt.batch_id} --reason ...`."
+            remedy = f"{refusal.remedy} To pass by this batch: {self._plan.pass_by.format(attempt.batch_id)}."
             raise BatchRefused(refusal.what, remedy=remedy, **{**refusal.facts, "batch_id": attempt.batch_id}) from refusal
 
     def _pass_by(self, attempt: Attempted, kind: str, reason: str, refused: Snapshot | None = None) -> None:

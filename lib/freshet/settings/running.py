@@ -30,6 +30,7 @@ class StreamSettings(Section):
     """When a micro-batch starts, and where its shards learn."""
 
     trigger: Duration = 1.0
+    backfill_span: Duration = 86_400.0
     placement: Literal["auto", "driver", "executors"] = "auto"
     executor_min_events: Count = 1_000_000
 

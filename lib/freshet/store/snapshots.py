@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 START, LEARN, REFUSED, SKIP, ROLLBACK, BASE, MAINTAIN = "start", "learn", "refused", "skip", "rollback", "base", "maintain"
 ITEMS, PUBLISH, RELEARN, RETRAIN, REBASE = "items", "publish", "relearn", "retrain", "rebase"
 LEARNING = (LEARN, RELEARN)  # kinds whose events are part of the state
+BACKFILL = "backfill "  # what checkpoint ids begin with where no stream made the micro-batch
 _TEXTS = ("settings", "metrics", "sources")  # most of a row's bytes, and needed by nobody who only wants versions
 _TIMES = ("event_clock", "committed_at")
 
@@ -211,9 +212,10 @@ class History:
     def last_streamed(self, branch: str = MAIN) -> Snapshot | None:
         """The live row of the last micro-batch of the newest checkpoint that a line was learned from.
 
-        Micro-batches learned again after a rollback come later, and may be earlier ones.
+        Micro-batches learned again after a rollback come later, and may be earlier ones; those of a backfill are no stream's.
         """
         mine = [row for row in self._live if row.checkpoint_id is not None and branch in (row.branch, line(row.branch))]
+        mine = [row for row in mine if not str(row.checkpoint_id).startswith(BACKFILL)]
         last = [row for row in mine if row.checkpoint_id == mine[-1].checkpoint_id]
         return max(last, key=lambda row: (row.batch_id or 0, row.version), default=None)
 
