@@ -43,10 +43,10 @@ with DAG(
         )
 
     # What lists were made from until now: judged by what is learned next, which it has not seen. A new model has none.
-    version = job("version", f"freshet status --config {CONFIG} --json | jq '.published // empty'")
+    version = job("version", f"freshet status --config {CONFIG} --json | jq '.published // empty' || exit 1")
 
     # The gate (gate.publish: judged) looks while it learns; a candidate of an earlier night catches up here and is decided about.
-    train = job("train", f"freshet train --config {CONFIG} --available-now")
+    train = job("train", f"freshet train --config {CONFIG} --available-now", trigger_rule="none_failed")
 
     # A report that nothing waits for. A day without events, and the first, have nothing to judge by.
     evaluate = job(

@@ -38,6 +38,7 @@ from freshet.schema import (
 )
 from freshet.settings import Settings
 from freshet.store.events import natural_ids
+from freshet.store.lock import model_lock
 from freshet.store.parameters import state
 
 USERS_AT_ONCE = 20_000
@@ -97,7 +98,8 @@ def recommend_batch(
 ) -> dict[str, Any]:
     """Write lists of all users, or of those who learned something after version `touched_since`, to `recommendations`.
 
-    The users are taken in blocks, so memory is bounded; a block is a file. Returns what was written.
+    The users are taken in blocks, so memory is bounded; a block is a file. Returns what was written. Raises AlreadyRunning while
+    another process writes lists.
     """
     reading = open_published(spark, settings)
     check_structure(reading.snapshot, settings, reading.tables)
@@ -107,12 +109,13 @@ def recommend_batch(
     on = _shelf(reading, settings, learner, head, names)
     chosen = np.sort(_users(reading, head, touched_since))
     made_at, run, written = datetime.now(UTC), secrets.token_hex(6), 0
-    for start in range(0, len(chosen), USERS_AT_ONCE):
-        keys = chosen[start : start + USERS_AT_ONCE]
-        lists = top_items(head, learner.model, on, keys, n, settings.history.items)
-        rows = list_rows(lists, users.of(keys), names, reading.version, made_at, run, start)
-        reading.tables.append(RECOMMENDATIONS.name, rows)
-        written += rows.num_rows
+    with model_lock(reading.tables.path(RECOMMENDATIONS.name)):  # on local disk two that append at once can lose a commit
+        for start in range(0, len(chosen), USERS_AT_ONCE):
+            keys = chosen[start : start + USERS_AT_ONCE]
+            lists = top_items(head, learner.model, on, keys, n, settings.history.items)
+            rows = list_rows(lists, users.of(keys), names, reading.version, made_at, run, start)
+            reading.tables.append(RECOMMENDATIONS.name, rows)
+            written += rows.num_rows
     return {"users": len(chosen), "rows": written, "snapshot_version": reading.version, "run": run}
 
 
