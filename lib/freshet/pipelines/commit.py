@@ -168,12 +168,17 @@ class BatchCommitter:
             head.apply(learned.changes, learned.digest)
             remember(head, prepared.columns, prepared.admitted, dedup_window(opened.settings))
         self._report(attempt, snapshot, done, learned.metrics, note="; ".join(filter(None, (look.note, sight.note))))
+        self._act(look, sight)
+
+    def _act(self, look: Look, sight: Sight) -> None:
+        """After the commit: what gate and strategy have decided."""
+        opened = self._opened
         if self._watch is not None:
             self._watch.act(sight)
         judged = look.rolls_back and opened.settings.gate.on_worse == "rollback"
         if self._gate is not None and (judged or sight.rolls_back):
-            why = (GATE, look.note) if judged else (STRATEGY, sight.note)
-            roll_back(opened, to=self._gate.version, actor=why[0], reason=why[1])
+            actor, why = (GATE, look.note) if judged else (STRATEGY, sight.note)
+            roll_back(opened, to=self._gate.version, actor=actor, reason=why)
             self._moved()
 
     def _refused(self, attempt: Attempted, refusal: BatchRefused, done: Snapshot | None) -> None:
@@ -203,8 +208,7 @@ class BatchCommitter:
         sight = self._watch.look(fields, (), None) if self._watch and kind == REFUSED else NO_SIGHT
         snapshot = opened.writer.commit(opened.writer.begin(), parts | told(NO_LOOK, sight), fields)
         self._report(attempt, snapshot, refused, (), note=f"{kind}: {reason}")
-        if self._watch is not None:
-            self._watch.act(sight)
+        self._act(NO_LOOK, sight)
 
     def _fields(self, attempt: Attempted, counts: dict[str, int], reasons: dict[str, int], clock: int) -> dict[str, object]:
         return {
