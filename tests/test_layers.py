@@ -40,11 +40,12 @@ LAYERS = {
         "evaluation retraining normalising reconciliation",
         "facts settings kernels learning", "numpy scipy xxhash", IMPURE,
     ),
+    "detectors": layer("detectors", "facts settings", "numpy river", IMPURE),
     "engine": layer("engine", "facts settings learning engine", "numpy pandas pyarrow pyspark py4j sqlglot xxhash"),
     "store": layer("store", "facts settings store", "numpy pyarrow pyspark py4j delta xxhash"),
     "demo": layer("demo", "facts settings demo", "numpy pyarrow"),
     "pipelines": layer(
-        "pipelines", "facts settings kernels learning engine store demo pipelines",
+        "pipelines", "facts settings kernels learning detectors engine store demo pipelines",
         "numpy pandas pyarrow pyspark py4j delta xxhash",
     ),
     "pages": layer("path_doc", "facts settings kernels learning pipelines", "numpy xxhash"),

@@ -212,3 +212,15 @@ def test_the_clip_is_part_of_what_is_learned() -> None:
     weighted.learn(events)
     whole.learn(replace(events, weight=np.where(np.arange(300) % 2, 5.0, 1.0)))
     assert weighted.head.digest == whole.head.digest != plain.head.digest
+
+
+@pytest.mark.parametrize("model", ["mf", "bpr"])
+def test_a_factor_of_the_rates_is_as_other_rates(model: str) -> None:
+    """And 1 is as none."""
+    plain, one, other = lab(f"model.name={model}"), lab(f"model.name={model}", "model.optimizer.rate_factor=1.0"), lab(
+        f"model.name={model}", "model.optimizer.rate_factor=2.0")
+    rate, bias = plain.learner.model.step.rate, plain.learner.model.bias_step.rate
+    same = lab(f"model.name={model}", f"model.optimizer.learning_rate={2 * rate!r}", f"model.optimizer.bias_rate={2 * bias!r}")
+    for each in (plain, one, other, same):
+        each.learn(checkerboard(300))
+    assert plain.bits() == one.bits() and other.bits() == same.bits() != plain.bits()

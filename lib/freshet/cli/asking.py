@@ -144,8 +144,8 @@ def status(common: Common, as_json: bool) -> None:
 def decisions(common: Common, n: int, as_json: bool) -> None:
     """Tell what was decided, by whom and why; the newest last.
 
-    What was published, held or refused by the gate, rolled back, skipped, maintained. Decisions of versions that were left
-    behind by a rollback are among them.
+    What was published, held or refused by the gate, rolled back, skipped, maintained; what the strategy saw and did. Decisions
+    of versions that were left behind by a rollback are among them.
 
     \b
       freshet decisions

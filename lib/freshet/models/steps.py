@@ -27,6 +27,7 @@ def steps(settings: ModelSettings, own: str, defaults: Mapping[str, Defaults]) -
     code = pick("optimizer", name, OPTIMIZERS)
     rate = defaults[name].rate if chosen.learning_rate is None else chosen.learning_rate
     bias_rate = defaults[name].bias_rate if chosen.bias_rate is None else chosen.bias_rate
+    rate, bias_rate = rate * chosen.rate_factor, bias_rate * chosen.rate_factor
     decay = defaults[name].decay if chosen.decay is None else chosen.decay
     coordinates = int(chosen.accumulator == "coordinate")
     step = Step(

@@ -18,7 +18,7 @@ from freshet.intake import admit, remember
 from freshet.kernels.digest import as_hex
 from freshet.models.contract import ITEM, USER
 from freshet.pipelines.assembly import dedup_window
-from freshet.pipelines.gating import NO_LOOK, Gate
+from freshet.pipelines.gating import NO_LOOK, Gate, Look
 from freshet.pipelines.items import SideInformation
 from freshet.pipelines.micro_batch import REFUSED_WITH, Prepared, columns_of, numbers_of, prepare, quarantine, reasons_of
 from freshet.pipelines.requesting import LOOK_EVERY
@@ -28,9 +28,10 @@ from freshet.pipelines.rolling import roll_back
 from freshet.pipelines.starting import Opened
 from freshet.pipelines.stopwatch import Stopwatch
 from freshet.pipelines.totals import totals
+from freshet.pipelines.watching import NO_SIGHT, Sight, Watch
 from freshet.report import BatchReport, Listener, Metric
 from freshet.schema import ACCEPTED, DECISIONS, DUPLICATE, LATE, QUARANTINE, QUARANTINED
-from freshet.store.decisions import GATE, decision_row
+from freshet.store.decisions import GATE, STRATEGY, decision_row
 from freshet.store.snapshots import LEARN, REFUSED, SKIP, Snapshot
 
 NOTHING = CleanBatch(pa.table({}), pa.table({}), 0)
@@ -78,6 +79,12 @@ class Attempted:
         return max(0.0, time.time() - float(arrived.max()) / 1e6) if len(arrived) else 0.0
 
 
+def told(look: Look, sight: Sight) -> dict[str, pa.Table]:
+    """What gate and strategy have decided, as the part of a commit."""
+    rows = [*look.parts.values(), *sight.rows]
+    return {DECISIONS.name: pa.concat_tables(rows)} if rows else {}
+
+
 class BatchCommitter:
     """Processes micro-batches of one checkpoint, or of another plan, on one opened model."""
 
@@ -99,6 +106,7 @@ class BatchCommitter:
         """The head is another one than before, or new."""
         self._side = SideInformation(self._opened)
         self._side.take()  # before the first event: an item can be recommended from what is said of it
+        self._watch = Watch(self._opened, self._say) if self._opened.settings.strategy.watches else None
         self._gate = Gate(self._opened) if self._opened.settings.gate.publish != "head" else None
         self._follower = Follower(self._opened, self._say)
 
@@ -177,16 +185,26 @@ class BatchCommitter:
         fields |= {"kind": LEARN, "digest": as_hex(learned.digest), "row_counts": rows}
         with attempt.watch("gate"):
             look = self._gate.look(prepared.admitted.events) if self._gate else NO_LOOK
+        sight = self._watch.look(fields, learned.metrics, attempt.lag()) if self._watch else NO_SIGHT
         fields |= look.fields | {"metrics": [vars(metric) for metric in (*learned.metrics, *look.metrics)]}
-        snapshot = opened.writer.commit(opened.writer.begin(), {**prepared.parts, **look.parts}, fields)
+        snapshot = opened.writer.commit(opened.writer.begin(), {**prepared.parts, **told(look, sight)}, fields)
         with attempt.watch("apply"):
             if self._gate is not None:
                 self._gate.committed(look, learned.changes)
             head.apply(learned.changes, learned.digest)
             remember(head, prepared.columns, prepared.admitted, dedup_window(opened.settings))
-        self._report(attempt, snapshot, done, learned.metrics, note=look.note)
-        if self._gate is not None and look.rolls_back and opened.settings.gate.on_worse == "rollback":
-            roll_back(opened, to=self._gate.version, actor=GATE, reason=look.note)
+        self._report(attempt, snapshot, done, learned.metrics, note="; ".join(filter(None, (look.note, sight.note))))
+        self._act(look, sight)
+
+    def _act(self, look: Look, sight: Sight) -> None:
+        """After the commit: what gate and strategy have decided."""
+        opened = self._opened
+        if self._watch is not None:
+            self._watch.act(sight)
+        judged = look.rolls_back and opened.settings.gate.on_worse == "rollback"
+        if self._gate is not None and (judged or sight.rolls_back):
+            actor, why = (GATE, look.note) if judged else (STRATEGY, sight.note)
+            roll_back(opened, to=self._gate.version, actor=actor, reason=why)
             self._moved()
 
     def _refused(self, attempt: Attempted, refusal: BatchRefused, done: Snapshot | None) -> None:
@@ -213,8 +231,10 @@ class BatchCommitter:
         parts = {} if refused else {QUARANTINE.name: quarantine(attempt.batch, admitted, everything=True)}
         if kind == SKIP:
             parts[DECISIONS.name] = decision_row("skip", None, reason, {"batch_id": attempt.batch_id})
-        snapshot = opened.writer.commit(opened.writer.begin(), parts, fields)
+        sight = self._watch.look(fields, (), None) if self._watch and kind == REFUSED else NO_SIGHT
+        snapshot = opened.writer.commit(opened.writer.begin(), parts | told(NO_LOOK, sight), fields)
         self._report(attempt, snapshot, refused, (), note=f"{kind}: {reason}")
+        self._act(NO_LOOK, sight)
 
     def _fields(self, attempt: Attempted, counts: dict[str, int], reasons: dict[str, int], clock: int) -> dict[str, object]:
         return {

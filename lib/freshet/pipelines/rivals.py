@@ -81,7 +81,9 @@ class Candidate:
 
     def catch_up(self, most: int | None = None) -> int:
         """Learn at most so many of the micro-batches that the line has learned since; how many are left."""
-        line = self._line
+        line, mine = self._line, self.opened
+        # As the line learns now, which a strategy may have changed.
+        mine.settings, mine.learner, mine.place, mine.run = line.settings, line.learner, line.place, line.run
         newest = line.history.newest(line.writer.line)
         assert newest is not None and self.made.parent is not None
         learn_again(self.opened, self.made.parent, newest.version, None, most=most)

@@ -21,8 +21,9 @@ from freshet.pipelines.items import take_again
 from freshet.pipelines.micro_batch import as_quarantine, prepare
 from freshet.pipelines.opening import Reading, load_head, load_memory, open_reading
 from freshet.pipelines.requesting import answer, ask
-from freshet.pipelines.starting import Opened, open_learner
+from freshet.pipelines.starting import Opened, open_learner, turn
 from freshet.pipelines.stopwatch import Stopwatch
+from freshet.pipelines.watching import changed_at
 from freshet.schema import DECISIONS, QUARANTINE
 from freshet.settings import Settings
 from freshet.store.decisions import decision_row, decisions
@@ -52,8 +53,10 @@ def rollback(
 
 
 def as_learned(reading: Reading, settings: Settings) -> Settings:
-    """The settings the model was last learned with, here: where it is and where it runs is the given ones' to say."""
-    recorded = Settings.from_json(History.settings_of(reading.tables, reading.version))
+    """The settings the model was last learned with, before a strategy changed them for a while, here: where it is and where it
+    runs is the given ones' to say."""
+    changed = changed_at(reading.tables, reading.history)
+    recorded = Settings.from_json(History.settings_of(reading.tables, reading.version if changed is None else changed))
     return recorded.model_copy(update={"store": settings.store, "stream": settings.stream, "spark": settings.spark})
 
 
@@ -78,6 +81,8 @@ def roll_back(
     evidence = {"events": events, "where": where, **asked}
     decision = decision_row("roll back", to, reason, evidence, actor, newest.version)
     row = opened.writer.rollback(to, reason, {DECISIONS.name: decision})
+    if opened.settings != opened.given:
+        turn(opened, opened.given)  # what a strategy has changed ends here
     reload(opened, row)
     done = {"version": row.version, "to": to, "left": newest.version, "branch": row.branch}
     return done | learn_again(opened, to, newest.version, where, say) if events == AGAIN else done

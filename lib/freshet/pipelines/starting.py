@@ -39,10 +39,11 @@ STRUCTURE = (
 
 @dataclass
 class Opened:
-    """A model that this process, and only this one, may write."""
+    """A model that this process, and only this one, may write; `given` are the settings before a strategy changes any."""
 
     spark: SparkSession
     settings: Settings
+    given: Settings
     tables: Tables
     history: History
     writer: Writer
@@ -84,8 +85,18 @@ def open_learner(
             load_memory(head, reading, settings)
         writer = Writer.start(tables, history, run=run, settings=settings.to_json(), head_digest=head.hex_digest)
         place = Placement(spark, learner.model, settings)
-        stack.callback(place.close)
-        yield Opened(spark, settings, tables, history, writer, learner, head, place, run, adopt_checkpoint or from_here)
+        opened = Opened(
+            spark, settings, settings, tables, history, writer, learner, head, place, run, adopt_checkpoint or from_here)
+        stack.callback(lambda: opened.place.close())
+        yield opened
+
+
+def turn(opened: Opened, settings: Settings) -> None:
+    """Learn with other settings of the optimizer from here on; the head stays."""
+    opened.place.close()
+    opened.settings, opened.learner, opened.run = settings, new_learner(settings), secrets.token_hex(6)
+    opened.place = Placement(opened.spark, opened.learner.model, settings)
+    opened.writer.begin_run(opened.run, settings.to_json())
 
 
 @contextmanager

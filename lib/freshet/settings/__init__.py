@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from freshet.settings.deciding import GateSettings
+from freshet.settings.deciding import SEEN, Change, GateSettings, StrategySettings, change
 from freshet.settings.layers import Flag, Origins, default_text, load
 from freshet.settings.learning import (
     FeatureSettings,
@@ -24,8 +24,8 @@ from freshet.settings.running import DemoSettings, SparkSettings, StoreSettings,
 from freshet.settings.show import lines
 
 __all__ = [
-    "CleanSettings", "ColumnSettings", "CsvSettings", "DemoSettings", "FeatureSettings", "Flag", "GateSettings",
+    "SEEN", "Change", "CleanSettings", "ColumnSettings", "CsvSettings", "DemoSettings", "FeatureSettings", "Flag", "GateSettings",
     "GuardSettings", "HistorySettings", "ListSettings", "MetricsSettings", "ModelSettings", "OptimizerSettings", "Origins",
     "PopularitySettings", "Problem", "RetrainSettings", "Settings", "SourceSettings", "SparkSettings", "StoreSettings",
-    "StreamSettings", "WindowSettings", "check_source", "default_text", "lines", "load",
+    "StrategySettings", "StreamSettings", "WindowSettings", "change", "check_source", "default_text", "lines", "load",
 ]

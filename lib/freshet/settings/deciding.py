@@ -1,12 +1,14 @@
-"""Settings of what is published."""
+"""Settings of what is published, and of what is done when the stream changes."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
-from freshet.settings.fields import Count, NotNegative, Positive, Section
+from freshet.settings.fields import Count, DurationOrNever, NotNegative, Positive, Section, Texts, as_tuple, related
 
 Confidence = Annotated[float, Field(ge=0.5, lt=1)]
 
@@ -23,3 +25,65 @@ class GateSettings(Section):
     confidence: Confidence = 0.95
     max_norm_growth: Positive = 4.0
     on_worse: Literal["hold", "rollback"] = "hold"
+
+
+_CHANGE = re.compile(r"learning rate (\d+\.?\d*|\.\d+) for (\d+) micro-batches")
+_WANTED = 'some of "go on", "alert", "retrain", "roll back" and one such as "learning rate 3 for 20 micro-batches"'
+
+
+class Change(NamedTuple):
+    """Both learning rates times `factor` for so many micro-batches."""
+
+    factor: float
+    batches: int
+
+
+def change(action: str) -> Change | None:
+    """What an action says of the learning rate: `learning rate 3 for 20 micro-batches` -> (3.0, 20); None for another one."""
+    match = _CHANGE.fullmatch(action)
+    found = Change(float(match[1]), int(match[2])) if match else None
+    return found if found is not None and found.factor > 0 and found.batches > 0 else None
+
+
+def _known(actions: tuple[str, ...]) -> tuple[str, ...]:
+    changes = [action for action in actions if change(action) is not None]
+    if set(actions) - {"go on", "alert", "retrain", "roll back", *changes} or len(changes) > 1:
+        raise PydanticCustomError("actions", "{wanted}", {"wanted": _WANTED})
+    return actions
+
+
+Actions = Annotated[tuple[str, ...], BeforeValidator(as_tuple), AfterValidator(_known)]
+SEEN = ("drift", "falling_metric", "new_users", "new_items", "refusals", "lag")
+
+
+class StrategySettings(Section):
+    """What is watched for, and what is done when it is seen."""
+
+    detectors: Annotated[tuple[Literal["adwin", "page_hinkley"], ...], BeforeValidator(as_tuple)] = ()
+    events: Count = 100
+    settle: Annotated[int, Field(ge=10)] = 30
+    drift: Actions = ("go on",)
+    falling_metric: Actions = ("go on",)
+    new_users: Actions = ("go on",)
+    new_items: Actions = ("go on",)
+    refusals: Actions = ("go on",)
+    lag: Actions = ("go on",)
+    max_lag: DurationOrNever = None
+    cool_down: Count = 50
+    command: Texts = ()
+
+    @property
+    def watches(self) -> bool:
+        """Whether anything is watched for."""
+        return bool(self.detectors) or self.max_lag is not None
+
+    def naming(self, action: str) -> list[str]:
+        """What is answered with this action, or with any change of the learning rate for `learning rate`."""
+        return [name for name in SEEN if any(action == ("learning rate" if change(one) else one) for one in getattr(self, name))]
+
+    @model_validator(mode="after")
+    def _command(self) -> Self:
+        alerts = self.naming("alert")
+        if alerts and not self.command:
+            raise related("a command for alert to run, as a list of words", "command", *alerts)
+        return self

@@ -45,6 +45,7 @@ class OptimizerSettings(Section):
     name: Literal["auto", "sgd", "momentum", "adagrad", "rms", "rmsprop", "adam", "ftrl"] = "auto"
     learning_rate: Positive | None = None
     bias_rate: Positive | None = None
+    rate_factor: Positive = 1.0
     accumulator: Literal["row", "coordinate"] = "row"
     decay: Decay | None = None
     momentum: Decay = 0.9

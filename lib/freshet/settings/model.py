@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import model_validator
 
-from freshet.settings.deciding import GateSettings
+from freshet.settings.deciding import GateSettings, StrategySettings
 from freshet.settings.fields import Section, related
 from freshet.settings.learning import (
     GuardSettings,
@@ -37,6 +37,7 @@ class Settings(Section):
     guard: GuardSettings = GuardSettings()
     metrics: MetricsSettings = MetricsSettings()
     gate: GateSettings = GateSettings()
+    strategy: StrategySettings = StrategySettings()
     lists: ListSettings = ListSettings()
     retrain: RetrainSettings = RetrainSettings()
     stream: StreamSettings = StreamSettings()
@@ -53,6 +54,23 @@ class Settings(Section):
             what = f"one of model.features.context, and not {self.popularity.segment}"
             raise related(what, "popularity.segment", "model.features.context")
         return self
+
+    @model_validator(mode="after")
+    def _strategy(self) -> Self:
+        back, rates = self.strategy.naming("roll back"), self.strategy.naming("learning rate")
+        if back and self.gate.publish == "head":
+            raise related("judged or manual, where a roll back has somewhere to go", "gate.publish", f"strategy.{back[0]}")
+        if rates and self.model.name in ("biases", "cooccurrence", "rating"):
+            raise related("a model that learns by steps, whose length can be changed", "model.name", f"strategy.{rates[0]}")
+        if rates and self.model.optimizer.name == "ftrl":
+            what = "another optimizer: with ftrl a changed rate changes what was learned before"
+            raise related(what, "model.optimizer.name", f"strategy.{rates[0]}")
+        return self
+
+    def with_rates(self, factor: float) -> Self:
+        """These settings with both learning rates `factor` times as large."""
+        optimizer = self.model.optimizer.model_copy(update={"rate_factor": self.model.optimizer.rate_factor * factor})
+        return self.model_copy(update={"model": self.model.model_copy(update={"optimizer": optimizer})})
 
     def to_json(self) -> str:
         """The settings as they stand in a snapshot row: keys sorted, durations in seconds, secrets redacted."""

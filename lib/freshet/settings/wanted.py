@@ -32,6 +32,7 @@ _BOUNDS = {
     "event_field": "{wanted}",
     "related": "{wanted}",
     "edges": "{wanted}",
+    "actions": "{wanted}",
 }
 
 

@@ -94,6 +94,11 @@ class Writer:
             raise _fenced(writer, rival, row.version)
         return writer
 
+    def begin_run(self, run: str, settings: str) -> None:
+        """What is committed from here on was made with these settings: a run of its own, in the same epoch."""
+        with self._lock:
+            self.run, self._settings = run, settings
+
     def begin(self, line: str | None = None) -> Attempt:
         """A new attempt at the next version, on the branch the line (default: the writer's) stands on."""
         with self._lock:  # another thread's commit is uncertain only while it runs: a look at it then would forget it

@@ -24,7 +24,7 @@ DECISION = pa.schema([
 ])  # fmt: skip
 # A decision that answers a request names it in its evidence under this key: answered requests are known by that.
 REQUEST_ID = "request_id"
-GATE = "gate"  # the actor of what the gate decides
+GATE, STRATEGY = "gate", "strategy"  # the actors of what they decide
 
 
 def decision_row(

@@ -1,0 +1,136 @@
+"""Detectors of change in a series of means, behind one interface: a value in, an alarm or None out. Larger is worse.
+
+    sigma^2 = sum_t (x_t - x_(t-1))^2 / (2 (n - 1)), t = 1 .. n - 1     noise of the first n = `settle` values, whatever their trend
+    sigma  >= 1 / mean events of a value                                 one event more or less is no change
+    seen_t  = x_t / sigma                                                what a detector gets: a change counts in units of noise
+
+The noise from successive differences: von Neumann, Annals of Mathematical Statistics 12 (1941). A series that was constant,
+such as a share of refused events that was 0, keeps its floor.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean
+from typing import Protocol
+
+SETTLED = "settled"
+SHORTEST = 5  # values that a change must have
+FALSE_ALARM = 0.002  # delta of ADWIN
+SLACK, THRESHOLD = 0.5, 12.0  # of Page-Hinkley, in units of noise: half of the change looked for, and what is too much
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """A signal became worse: who says so, its mean before and now, its noise, values since it was last begun anew.
+
+    Of detector `settled`: so many values after an alarm it is still worse, by more than half of what it had lost.
+    """
+
+    signal: str
+    detector: str
+    before: float
+    now: float
+    noise: float
+    values: int
+
+
+class Detector(Protocol):
+    """Sees a series in units of its noise."""
+
+    def update(self, value: float) -> bool:
+        """Take the next value; whether the series has become larger."""
+
+
+class Adwin:
+    """ADWIN, checked at every value; a fall is no alarm. Bifet and Gavalda, SIAM International Conference on Data Mining (2007).
+
+    Its bound is made for values between 0 and 1: on means in units of noise only its term of the variance counts.
+    """
+
+    def __init__(self) -> None:
+        from river.drift import ADWIN  # a second or two, which only who watches pays
+
+        self._window = ADWIN(delta=FALSE_ALARM, clock=1, min_window_length=SHORTEST, grace_period=2 * SHORTEST)
+
+    def update(self, value: float) -> bool:
+        before = self._window.estimation
+        self._window.update(value)
+        return bool(self._window.drift_detected) and self._window.estimation > before
+
+
+class PageHinkley:
+    """Page-Hinkley, one-sided: m_t = m_(t-1) + x_t - mean - SLACK, an alarm where m_t - min m > THRESHOLD.
+
+    Page, Biometrika 41 (1954).
+    """
+
+    def __init__(self) -> None:
+        from river.drift import PageHinkley
+
+        self._sums = PageHinkley(min_instances=2 * SHORTEST, delta=SLACK, threshold=THRESHOLD, alpha=1.0, mode="up")
+
+    def update(self, value: float) -> bool:
+        self._sums.update(value)
+        return bool(self._sums.drift_detected)
+
+
+DETECTORS: Mapping[str, Callable[[], Detector]] = {"adwin": Adwin, "page_hinkley": PageHinkley}
+
+
+class Series:
+    """One signal. Micro-batches are gathered into values of `events` events at least; after `settle` values its noise is known
+    and the detectors look; after an alarm all of that begins anew, and `settle` values later it says whether it is as bad still.
+
+    A function of what it was given since `since`, the alarm it began with: whoever gives it the same finds the same alarms.
+    """
+
+    def __init__(self, signal: str, detectors: Sequence[str], events: int, settle: int, since: Alarm | None = None) -> None:
+        self.signal, self._names, self._events, self._settle = signal, tuple(detectors), events, settle
+        self._begin(since)
+
+    def _begin(self, since: Alarm | None) -> None:
+        self._since = since
+        self._total, self._count = 0.0, 0
+        self._values = 0
+        self._recent: deque[float] = deque(maxlen=2 * self._settle)
+        self._all_events = 0
+        self._noise = 0.0
+        self._detectors: dict[str, Detector] = {}
+
+    def update(self, total: float, events: int) -> Alarm | None:
+        """Take a micro-batch: the sum over its events, and how many they are."""
+        self._total, self._count = self._total + total, self._count + events
+        if self._count < self._events:
+            return None
+        value, self._all_events = self._total / self._count, self._all_events + self._count
+        self._total, self._count = 0.0, 0
+        self._values += 1
+        self._recent.append(value)
+        if self._values < self._settle:
+            return None
+        return self._settled() if self._values == self._settle else self._looked_at(value)
+
+    def _settled(self) -> Alarm | None:
+        squares = fmean((b - a) ** 2 for a, b in pairwise(self._recent))
+        self._noise = max((squares / 2) ** 0.5, self._values / self._all_events)
+        self._detectors = {name: DETECTORS[name]() for name in self._names}
+        for value in self._recent:
+            for detector in self._detectors.values():
+                detector.update(value / self._noise)
+        since, now = self._since, fmean(list(self._recent)[-(self._settle // 2) :])
+        if since is None or since.now - now > (since.now - since.before) / 2:
+            return None
+        return Alarm(self.signal, SETTLED, since.before, now, self._noise, self._values)
+
+    def _looked_at(self, value: float) -> Alarm | None:
+        found = [name for name, detector in self._detectors.items() if detector.update(value / self._noise)]
+        if not found:
+            return None
+        recent = list(self._recent)
+        alarm = Alarm(self.signal, found[0], fmean(recent[:-SHORTEST]), fmean(recent[-SHORTEST:]), self._noise, self._values)
+        self._begin(alarm)
+        return alarm

@@ -1,0 +1,187 @@
+"""The strategy beside a running learner: looks at each micro-batch before its commit, acts after it.
+
+Nothing of it is kept but rows: at a start the series are made anew from the committed metrics, and what is still in force is found
+in the decisions. A change of the learning rate is a run of its own, whose settings stand with its versions: so it replays.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import functions as F
+
+from freshet.detectors import SETTLED, Alarm, Series
+from freshet.pipelines.starting import Opened, turn
+from freshet.policy.strategy import ADAPT, ALARM, ALERT, ROLL_BACK, SIGNALS, Counts, Decided, State, Strategy, readings
+from freshet.report import Metric
+from freshet.schema import DECISIONS, HISTORY, POPULARITY, SNAPSHOTS
+from freshet.store.decisions import STRATEGY, decision_row, decisions
+from freshet.store.snapshots import LEARN, LEARNING, REFUSED, ROLLBACK, History, Snapshot
+from freshet.store.tables import Tables
+
+ALERT_SECONDS = 60.0
+_ALARM = [one.name for one in fields(Alarm)]
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What was decided about a micro-batch, as rows that go with its commit."""
+
+    decided: Sequence[Decided] = ()
+    rows: Sequence[pa.Table] = ()
+
+    @property
+    def note(self) -> str:
+        """For people who watch."""
+        return "; ".join(f"{one.kind} {one.reason}" for one in self.decided)
+
+    @property
+    def rolls_back(self) -> bool:
+        """Whether learning should go on from the published version."""
+        return any(ROLL_BACK in one.actions for one in self.decided)
+
+
+NO_SIGHT = Sight()
+
+
+class Watch:
+    """Strategy and learner. Made from the tables, so a restart goes on with what was committed."""
+
+    def __init__(self, opened: Opened, say: Callable[[str], None]) -> None:
+        self._opened, self._say = opened, say
+        self._strategy = restored(opened)
+        self._follow()
+
+    def look(self, fields: Mapping[str, Any], metrics: Sequence[Metric], lag: float | None) -> Sight:
+        """Decide about the micro-batch that is about to be committed with these columns of its snapshot row."""
+        opened = self._opened
+        newest = opened.history.newest(opened.writer.line)
+        assert newest is not None
+        learner = opened.learner
+        counts = _counts(fields, newest.row_counts)
+        decided = self._strategy.look(readings(metrics, learner.judged_by, learner.model.name, counts), lag)
+        rows = [decision_row(one.kind, newest.version, one.reason, one.evidence, STRATEGY) for one in decided]
+        return Sight(decided, rows)
+
+    def act(self, sight: Sight) -> None:
+        """After the commit: learn as decided from here on, run the command."""
+        self._follow()
+        for one in sight.decided:
+            if ALERT in one.actions:
+                alert(self._opened.settings.strategy.command, {"reason": one.reason, **one.evidence}, self._say)
+
+    def _follow(self) -> None:
+        wanted = self._opened.given
+        if self._strategy.factor != 1.0:
+            wanted = wanted.with_rates(self._strategy.factor)
+        if wanted != self._opened.settings:
+            turn(self._opened, wanted)
+
+
+def restored(opened: Opened) -> Strategy:
+    """The strategy as it stands after what was committed."""
+    rules, history = opened.settings.strategy, opened.history
+    newest = opened.history.newest(opened.writer.line)
+    assert newest is not None
+    taken = _own(opened.tables, history)
+    series, after = {}, {}
+    for signal in SIGNALS if rules.detectors else ():
+        version, alarm = _last_alarm(taken, signal, history, newest.version)
+        after[signal] = version
+        series[signal] = Series(signal, rules.detectors, rules.events, rules.settle, alarm)
+    commits = history.commits(newest.version, above=min(after.values(), default=newest.version))
+    read = _metrics(opened, commits)
+    for row in commits:
+        if row.kind in (*LEARNING, REFUSED):
+            before = history.get(row.parent) if row.parent is not None else None
+            counts = _counts(vars(row), before.row_counts if before is not None else {})
+            learner = opened.learner
+            found = readings(read.get(row.commit_id, ()), learner.judged_by, learner.model.name, counts)
+            for signal in series.keys() & found.keys():
+                if row.version > after[signal]:
+                    series[signal].update(*found[signal])
+    return Strategy(rules, series, _state(taken, history, rules.cool_down))
+
+
+def _counts(row: Mapping[str, Any], before: Mapping[str, int]) -> Counts:
+    """What came in, from the columns of a snapshot row and the row counts before it."""
+    after = row["row_counts"]
+    users, items = (after.get(name, 0) - before.get(name, 0) for name in (HISTORY, POPULARITY))
+    return Counts(row["read_count"], row["accepted_count"], row["quarantined_count"], users, items)
+
+
+def _own(tables: Tables, history: History) -> list[dict[str, Any]]:
+    """What the strategy has decided, the oldest first."""
+    rows = tables.collect(DECISIONS.name, decisions(tables, history).where(F.col("actor") == STRATEGY)).to_pylist()
+    own = [row | {"evidence": json.loads(row["evidence"])} for row in rows if row["kind"] in (ALARM, ADAPT)]
+    return sorted(own, key=lambda row: (row["snapshot_version"], row["evidence"].get("batches", 0)))
+
+
+def _last_alarm(taken: Sequence[Mapping[str, Any]], signal: str, history: History, version: int) -> tuple[int, Alarm | None]:
+    """The last alarm of a signal that `version` stands on, and the version it was committed with; (-1, None) without one."""
+    for row in reversed(taken):
+        known = row["evidence"]
+        if known.get("signal") == signal and known["detector"] != SETTLED and history.on_path(version, row["snapshot_version"]):
+            return row["snapshot_version"], Alarm(**{name: known[name] for name in _ALARM})
+    return -1, None
+
+
+def _metrics(opened: Opened, commits: Sequence[Snapshot]) -> dict[str, list[Metric]]:
+    """Commit -> the served metrics of the learner over all events."""
+    if not commits:
+        return {}
+    mine = f"m -> m.scoring = 'served' and m.slice = 'all' and m.learner = '{opened.learner.model.name}'"
+    frame = opened.tables.read(SNAPSHOTS.name).where(f"version between {commits[0].version} and {commits[-1].version}")
+    table = opened.tables.collect(SNAPSHOTS.name, frame.select("commit_id", F.expr(f"filter(metrics, {mine})").alias("metrics")))
+    return {row["commit_id"]: [Metric(**metric) for metric in row["metrics"] or ()] for row in table.to_pylist()}
+
+
+def _state(taken: Sequence[Mapping[str, Any]], history: History, cool_down: int) -> State:
+    """What is still in force, counted in micro-batches on whatever branch: a roll back must not make the same answer possible at
+    once. It ends a change of the learning rate."""
+    looked = [row.version for row in history.live() if row.kind in (LEARN, REFUSED)]
+
+    def since(row: Mapping[str, Any]) -> int:
+        return sum(version > row["snapshot_version"] for version in looked)
+
+    state = State()
+    for row in taken:
+        if row["kind"] == ALARM and row["evidence"]["done"] and since(row) < cool_down:
+            state.waits[row["evidence"]["seen"]] = cool_down - since(row)
+    last = in_force(taken, history)
+    if last is not None:
+        state.left = max(0, last["evidence"]["batches"] - since(last))
+        state.factor = last["evidence"]["factor"] if state.left else 1.0
+    return state
+
+
+def in_force(taken: Sequence[Mapping[str, Any]], history: History) -> Mapping[str, Any] | None:
+    """The decision that changed the learning rate, where nothing has ended that."""
+    changes = [row for row in taken if row["kind"] == ADAPT]
+    back = max((row.version for row in history.live() if row.kind == ROLLBACK), default=-1)
+    ended = not changes or changes[-1]["evidence"]["factor"] == 1.0 or changes[-1]["snapshot_version"] < back
+    return None if ended else changes[-1]
+
+
+def changed_at(tables: Tables, history: History) -> int | None:
+    """The version from which the learning rate is another one than was set, None where it is as set."""
+    last = in_force(_own(tables, history), history)
+    return None if last is None else int(last["snapshot_version"])
+
+
+def alert(command: Sequence[str], told: Mapping[str, Any], say: Callable[[str], None]) -> None:
+    """Run the command with the alarm as JSON on its standard input, beside the stream; that it failed is said."""
+
+    def run() -> None:
+        try:
+            subprocess.run(list(command), input=json.dumps(told), text=True, capture_output=True, timeout=ALERT_SECONDS, check=True)
+        except (OSError, subprocess.SubprocessError) as error:
+            say(f"strategy.command failed: {error}")
+
+    threading.Thread(target=run, name="alert").start()

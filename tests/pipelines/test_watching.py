@@ -1,0 +1,108 @@
+"""The strategy beside the stream: alarms are rows, a change of the learning rate replays, a restart goes on with it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from freshet.demo.dirt import Dirt
+from freshet.pipelines.replay import replay
+from freshet.pipelines.rolling import rollback
+from freshet.pipelines.starting import open_learner
+from freshet.pipelines.status import decided
+from freshet.pipelines.watching import changed_at, restored
+from freshet.settings import Settings
+from freshet.store.snapshots import History
+from freshet.store.tables import Tables
+
+pytestmark = pytest.mark.spark
+WATCHED = ["strategy.detectors=[page_hinkley]", "strategy.events=20", "strategy.settle=10"]
+CHANGE = 'strategy.refusals=["learning rate 3 for 4 micro-batches"]'
+
+
+def write(site) -> None:
+    """Twelve files as they should be, then eight of which more than a quarter is refused."""
+    site.write(480, 40)
+    site.write(800, 40, dirt=Dirt(missing_user=0.4), resume=True)
+
+
+def story(site) -> list[tuple]:
+    return [(row["kind"], row["version"], row["reason"]) for row in decided(site.spark, site.settings(), n=99)]
+
+
+def factors(site) -> list[float]:
+    """What the learning rates of each learned version were times."""
+    tables = Tables(site.spark, site.settings().store.root)
+    versions = [s.version for s in site.snapshots() if s.kind == "learn"]
+    recorded = History.settings_by_version(tables, versions)
+    return [Settings.from_json(recorded[version]).model.optimizer.rate_factor for version in versions]
+
+
+def test_a_change_of_the_learning_rate_replays_and_outlives_a_restart(site, new_site) -> None:
+    site.sets += [*WATCHED, CHANGE]
+    write(site)
+    site.train()
+    told = story(site)
+    assert [kind for kind, _, _ in told] == ["alarm", "adapt", "adapt"]
+    assert told[0][2].startswith("refusals: refusals from") and told[2][2] == "the learning rate is as set again"
+    changed = factors(site)
+    first = changed.index(3.0)
+    assert 12 < first < 16 and changed == [1.0] * first + [3.0] * 4 + [1.0] * (16 - first)
+    assert replay(site.spark, site.settings(), verify=True)["verified"]
+
+    other = new_site("halting", site.sets)
+    write(other)
+    read = [s.read_count for s in site.snapshots() if s.kind == "learn"]
+    for files in (first - 1, first + 2):  # before the alarm, amid the change
+        other.train(until=lambda n, files=files: n >= sum(read[:files]))
+    tables = Tables(other.spark, other.settings().store.root)
+    assert changed_at(tables, History.load(tables)) is not None
+    other.train()
+    assert other.digest() == site.digest() and factors(other) == changed
+    assert [(kind, reason) for kind, _, reason in story(other)] == [(kind, reason) for kind, _, reason in told]
+    assert replay(other.spark, other.settings(), verify=True)["verified"]
+    unchanged = new_site("unchanged", WATCHED)
+    write(unchanged)
+    unchanged.train()
+    assert unchanged.digest() != site.digest() and [kind for kind, _, _ in story(unchanged)] == ["alarm"]
+
+
+def test_what_is_restored_is_what_ran_and_a_roll_back_ends_a_change(site) -> None:
+    site.sets += [*WATCHED, 'strategy.refusals=["learning rate 3 for 40 micro-batches"]']
+    write(site)
+    site.train()
+    learned = [s for s in site.snapshots() if s.kind == "learn"]
+    with open_learner(site.spark, site.settings(), False, lambda _: None) as opened:
+        strategy = restored(opened)
+        rows = decided(site.spark, site.settings(), n=9, evidence=True)
+        since = next(s.version for s in learned if s.version > rows[0]["version"])  # the commit the alarm came with
+        later = sum(s.version > since for s in learned)
+        assert asdict(strategy.state) == {"waits": {"refusals": 50 - later}, "factor": 3.0, "left": 40 - later, "lagging": False}
+        assert strategy.series["refusals"]._since.now == rows[0]["evidence"]["now"]
+        assert strategy.series["refusals"]._values == later
+    rollback(site.spark, site.settings(), to=learned[2].version, reason="from here", events="relearn")
+    last = site.snapshots()[-1]
+    recorded = Settings.from_json(History.settings_of(Tables(site.spark, site.settings().store.root), last.version))
+    assert last.kind == "relearn" and recorded.model.optimizer.rate_factor == 1.0
+    assert replay(site.spark, site.settings(), verify=True)["verified"]
+
+
+def test_it_rolls_back_asks_for_a_retrain_and_runs_the_command(site, tmp_path: Path) -> None:
+    out = tmp_path / "told.json"
+    script = f"import sys; open({str(out)!r}, 'w').write(sys.stdin.read())"
+    (tmp_path / "alert.py").write_text(script)
+    site.sets += [*WATCHED, "gate.publish=manual", "strategy.refusals=[roll back, retrain, alert]",
+                  f"strategy.command=[{sys.executable}, {tmp_path / 'alert.py'}]"]
+    write(site)
+    site.train()
+    rows = decided(site.spark, site.settings(), n=99, evidence=True)
+    kinds = [row["kind"] for row in rows]
+    assert sorted(kinds[1:4]) == ["alarm", "retrain", "roll back"] and kinds.count("roll back") == 1
+    back = next(row for row in rows if row["kind"] == "roll back")
+    assert back["actor"] == "strategy" and back["version"] == rows[0]["version"]  # what is published
+    assert json.loads(out.read_text())["seen"] == "refusals"
+    assert replay(site.spark, site.settings(), verify=True)["verified"]
