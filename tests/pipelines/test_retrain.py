@@ -84,6 +84,7 @@ def test_starts(learned) -> None:
     cold, warm, als = (
         retrain(learned.spark, learned.settings(*measure, f"retrain.start={start}")) for start in ("cold", "warm", "als"))
     assert "version" not in cold and "only measures" in cold["note"]
+    assert "flatter" in warm["warning"] and "warning" not in als and "warning" not in cold
     for other in (warm, als):
         assert other["passes"][0]["loss"] < cold["passes"][0]["loss"]
     with pytest.raises(SettingsError):
@@ -95,3 +96,23 @@ def test_ranges_that_hold_nothing_are_refused(learned) -> None:
         with pytest.raises(FreshetError) as refused:
             retrain(learned.spark, learned.settings(*SOME), first=first)
         assert first in refused.value.facts.values()
+
+
+def test_events_of_elsewhere_are_read_as_the_source_is(learned, new_site) -> None:
+    other = new_site("other", ["model.name=mf"])
+    other.write(600, 200)
+    made = retrain(learned.spark, learned.settings(*AS_THE_STREAM, "retrain.micro_batch=200"), path=str(other.source))
+    other.train()
+    assert made["accepted"] == 600 and made["digest"] == other.digest() == verified(learned, made["version"])
+    ids = {row["natural_id"] for row in other.sql("select natural_id from ids")}
+    assert ids <= {row["natural_id"] for row in learned.sql("select natural_id from ids")}
+
+
+def test_how_far_rows_lie_apart_is_told(learned, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    file = tmp_path / "apart.parquet"
+    made = retrain(learned.spark, learned.settings(*SOME), differences=str(file))
+    rows = pq.read_table(file)
+    assert set(rows.column("block").to_pylist()) == {"mean", "user", "item"} == set(made["apart"])
+    assert rows.num_rows == sum(one["rows"] for one in made["apart"].values())

@@ -42,12 +42,14 @@ def backfill(common: Common, since: datetime, until: datetime, every: str | None
 @click.option("--from", "first", metavar="V", help="First version whose events are learned, or a time: since then.")
 @click.option("--to", "last", metavar="W", help="Last version, or a time: up to then.")
 @click.option("--start-from", type=int, metavar="V", help="Version whose weights it starts from (with retrain.start: warm).")
+@click.option("--events", "path", metavar="PATH", help="Learn the events there instead, as the source's settings read them.")
 @click.option("--reason", metavar="TEXT", default="asked for", help="Why; recorded with the decision.")
 @click.option("--differences", metavar="FILE", help="Write how far each row lies from the online model's, as Parquet.")
 @with_common
 def retrain(
-    common: Common, first: str | None, last: str | None, start_from: int | None, reason: str, differences: str | None
-) -> None:
+    common: Common, first: str | None, last: str | None, start_from: int | None, path: str | None, reason: str,
+    differences: str | None,
+) -> None:  # fmt: skip
     """Learn the `events` table in several passes.
 
     What comes out is a candidate: a version of a branch of its own, which nobody is served by before it is published. A
@@ -57,14 +59,17 @@ def retrain(
       freshet retrain --config shop.yaml
       freshet retrain --from 100 --to "2026-11-21 06:00" --set retrain.passes=5
       freshet retrain --start-from 120 --set retrain.start=warm
+      freshet retrain --events old-shop/ --set source.columns.item_id=article
     """
+    if path is not None and (first is not None or last is not None):
+        raise click.UsageError("--events takes all that is there: it does not go with --from or --to.")
 
     def call(spark: Any, settings: Any) -> Any:
         from freshet.pipelines import retrain as pipeline
         from freshet.terminal import ProgressTable
 
         return pipeline.retrain(
-            spark, settings, first=first, last=last, start_from=start_from, reason=reason, differences=differences,
+            spark, settings, first=first, last=last, start_from=start_from, path=path, reason=reason, differences=differences,
             say=ProgressTable().say,
         )
 

@@ -23,16 +23,16 @@ import pyarrow.parquet as pq
 from freshet.errors import AlreadyRunning, FreshetError
 from freshet.head import Head
 from freshet.pipelines.requesting import ask
-from freshet.pipelines.rows import SCHEMA, deleted, to_arrow
+from freshet.pipelines.rows import deleted, to_arrow
 from freshet.pipelines.starting import as_writer
-from freshet.schema import DECISIONS, PARAMETERS
+from freshet.schema import DECISIONS
 from freshet.settings import Settings
 from freshet.store.commit import Writer
 from freshet.store.decisions import REQUEST_ID, decision_row
 from freshet.store.snapshots import RETRAIN, Snapshot
 from freshet.store.tables import Tables, local_folder
 
-FOLDER, ROWS, TOLD = "_candidates", "rows.parquet", "candidate.json"
+FOLDER, TOLD = "_candidates", "candidate.json"
 
 
 @dataclass(frozen=True)
@@ -61,23 +61,25 @@ def rows_of(head: Head, parent: Head) -> pa.Table:
     return pa.concat_tables(parts)
 
 
-def hand_over(tables: Tables, settings: Settings, rows: pa.Table, told: Told) -> dict[str, Any]:
-    """Commit the candidate, or leave it to the learner that holds the model; `version`, or the request's id and who is asked."""
+def hand_over(tables: Tables, settings: Settings, parts: Mapping[str, pa.Table], told: Told) -> dict[str, Any]:
+    """Commit the candidate, its rows by table, or leave it to the learner that holds the model; `version`, or the request's id and
+    who is asked."""
     try:
         with as_writer(tables, settings, RETRAIN) as writer:
-            return {"version": commit(writer, rows, told).version}
+            return {"version": commit(writer, parts, told).version}
     except AlreadyRunning as running:
         folder = _folder(settings.store.root)
         candidate = secrets.token_hex(8)
         made = folder / candidate
         made.mkdir(parents=True)
-        pq.write_table(rows, made / ROWS)
+        for name, rows in parts.items():
+            pq.write_table(rows, made / f"{name}.parquet")
         (made / TOLD).write_text(json.dumps(asdict(told), allow_nan=False), encoding="utf-8")
         asked = ask(tables, RETRAIN, {"candidate": candidate}, told.reason)
         return {REQUEST_ID: asked, "asked": running.facts["holder"]}
 
 
-def commit(writer: Writer, rows: pa.Table, told: Told, answers: str | None = None) -> Snapshot:
+def commit(writer: Writer, parts: Mapping[str, pa.Table], told: Told, answers: str | None = None) -> Snapshot:
     """Commit the candidate as the one who holds the model, its decision row with it, so that it answers the request in the
     same moment."""
     fields = {
@@ -88,7 +90,7 @@ def commit(writer: Writer, rows: pa.Table, told: Told, answers: str | None = Non
     with writer.exclusive():
         number = writer.history.next_version()
         decision = decision_row(RETRAIN, number, told.reason, evidence, told.actor, from_version=told.parent)
-        return writer.branch_off(RETRAIN, told.parent, told.reason, fields, {PARAMETERS.name: rows, DECISIONS.name: decision})
+        return writer.branch_off(RETRAIN, told.parent, told.reason, fields, {**parts, DECISIONS.name: decision})
 
 
 def commit_waiting(writer: Writer, root: str, candidate: str, request_id: str) -> Snapshot:
@@ -97,7 +99,8 @@ def commit_waiting(writer: Writer, root: str, candidate: str, request_id: str) -
     if not (made / TOLD).is_file():
         raise FreshetError(f"There is no candidate {candidate} in {made.parent}.", remedy="Retrain again.", candidate=candidate)
     told = Told(**json.loads((made / TOLD).read_text(encoding="utf-8")))
-    snapshot = commit(writer, pq.read_table(made / ROWS, schema=SCHEMA), told, request_id)
+    parts = {path.stem: pq.read_table(path) for path in sorted(made.glob("*.parquet"))}
+    snapshot = commit(writer, parts, told, request_id)
     shutil.rmtree(made)
     return snapshot
 

@@ -95,6 +95,11 @@ def load_memory(head: Head, reading: Reading, settings: Settings) -> None:
     keys = dedup_keys(reading.tables, reading.history, reading.version, oldest)
     if keys.num_rows:
         head.seen.add(keys.column("dedup_key").to_numpy(), times(keys.column("event_at")))
+    load_ids(head, reading)
+
+
+def load_ids(head: Head, reading: Reading) -> None:
+    """Know the ids that were met up to the version."""
     checks = id_checks(reading.tables, reading.history, reading.version)
     for space in head.ids:
         mine = checks.filter(pc.equal(checks.column("block"), space))

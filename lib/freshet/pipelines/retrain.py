@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -13,37 +12,34 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
-from freshet.errors import FreshetError, SettingsError
+from freshet.errors import SettingsError
 from freshet.head import Head
-from freshet.intake import events_of
-from freshet.learner import Learner, Run
+from freshet.learner import Learner
 from freshet.models.contract import Events
 from freshet.pipelines.als import als_rows
 from freshet.pipelines.assembly import new_head, new_learner
 from freshet.pipelines.candidates import Told, actor, hand_over, rows_of
-from freshet.pipelines.micro_batch import columns_of
+from freshet.pipelines.material import Material, between, of_elsewhere, of_table
 from freshet.pipelines.opening import Reading, load_head, open_reading
 from freshet.pipelines.placing import Placement
-from freshet.pipelines.replay import state_before
 from freshet.pipelines.starting import check_structure
 from freshet.reconciliation import Distances, distances
 from freshet.report import Metric
-from freshet.retraining import TIME, Pass, Plan, Progress, Retrained
+from freshet.retraining import TIME, Pass, Plan, Progress, Retrained, split, take
 from freshet.retraining import retrain as passes
-from freshet.schema import ITEM_ATTRIBUTES
+from freshet.schema import PARAMETERS
 from freshet.settings import Settings
-from freshet.store.events import read_events
-from freshet.store.snapshots import LEARNING, Snapshot
 
 SAY_EVERY = 10.0  # seconds
 
 
 def retrain(
     spark: SparkSession, settings: Settings, *, first: str | None = None, last: str | None = None, start_from: int | None = None,
-    reason: str = "retrain", differences: str | None = None, say: Callable[[str], None] = lambda _: None,
+    path: str | None = None, reason: str = "retrain", differences: str | None = None, say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Learn the events of versions `first` to `last` (numbers, or times of the event clock; default: all) in passes, and
-    commit what comes out as a candidate (see pipelines.candidates): its version, or the request that asks for it.
+    commit what comes out as a candidate (see pipelines.candidates): its version, or the request that asks for it. With `path` the
+    events there are learned instead, and the parent is the newest version.
 
     Companions go on from the state before the first version; learned rows start as `retrain.start` says, a warm start from
     `start_from` (default: the last version). A split that is not by time only measures. `differences` is a Parquet file for the
@@ -53,28 +49,44 @@ def retrain(
     reading = open_reading(spark, settings)
     check_structure(reading.snapshot, settings, reading.tables)
     check_start(settings, start_from)
-    chosen = between(reading.commits, first, last)
-    parent = open_reading(spark, settings, chosen[-1].version)
+    chosen = [] if path else between(reading.commits, first, last)
+    parent = reading if path else open_reading(spark, settings, chosen[-1].version)
     learner = new_learner(settings)
     online = load_head(parent, settings, learner)
-    start = _companions_before(parent, chosen[0].version, settings, learner, online)
-    say(f"reading the events of versions {chosen[0].version} to {chosen[-1].version}")
-    events = _events(parent, chosen, settings)
-    place = Placement(spark, learner.model, settings)
-    try:
-        weights = _weights(spark, settings, learner, events, start_from, parent, online)
-        made = _learned(settings, learner, start, events, weights, place, say)
-    finally:
-        place.close()
+    if path:
+        say(f"reading the events at {path}")
+        material = of_elsewhere(spark, path, parent, settings, learner, online)
+    else:
+        say(f"reading the events of versions {chosen[0].version} to {chosen[-1].version}")
+        material = of_table(parent, chosen, settings, learner, online)
+    made, warning = _learned(spark, settings, learner, material, start_from, parent, online, say)
     apart = distances(online, made.head, made.learned)
     if differences is not None:
         write_differences(apart, differences)
-    told = _told(made, parent, online, settings, reason, chosen, len(events), apart)
-    found = {"events": len(events), "versions": [chosen[0].version, chosen[-1].version], **told.evidence}
+    told = _told(made, parent, online, settings, reason, {**material.origin, "events": len(material.events), **warning}, apart)
     if settings.retrain.split != TIME:
-        return {**found, "note": f"retrain.split {settings.retrain.split} only measures: no candidate was made"}
+        return {**told.evidence, "note": f"retrain.split {settings.retrain.split} only measures: no candidate was made"}
     say("handing the candidate over")
-    return {**found, "digest": told.digest, **hand_over(parent.tables, settings, rows_of(made.head, online), told)}
+    parts = {PARAMETERS.name: rows_of(made.head, online), **material.parts}
+    return {**told.evidence, "digest": told.digest, **hand_over(parent.tables, settings, parts, told)}
+
+
+def _learned(
+    spark: SparkSession, settings: Settings, learner: Learner, material: Material, start_from: int | None, parent: Reading,
+    online: Head, say: Callable[[str], None],
+) -> tuple[Retrained, dict[str, str]]:
+    """What the passes made, and what must be said of its figures."""
+    plan, events = plan_of(settings), material.events
+    place = Placement(spark, learner.model, settings)
+    try:
+        weights = _weights(spark, settings, learner, events, plan, start_from, parent, online)
+        watch = Watch(say, plan.passes)
+        made = passes(learner, lambda: new_head(learner.model, settings), material.start, events, plan, place, weights, watch)
+    finally:
+        place.close()
+    if weights is None or weights.clock <= events.event_at[split(events, plan)[0]].max(initial=0):
+        return made, {}
+    return made, {"warning": "the weights it started from have learned what is held out: its figures flatter"}
 
 
 def check_start(settings: Settings, start_from: int | None) -> None:
@@ -96,64 +108,16 @@ def check_start(settings: Settings, start_from: int | None) -> None:
             problems=[("retrain.start", start, start_from)])
 
 
-def between(commits: Sequence[Snapshot], first: str | None, last: str | None) -> list[Snapshot]:
-    """The versions that learned something from `first` to `last`, each a version's number or a time of the event clock (ISO
-    8601, UTC where it names no zone). Raises FreshetError where there are none, or the text is neither."""
-    learned = [one for one in commits if one.kind in LEARNING and one.accepted_count]
-    low, high = (None if text is None else _bound(text) for text in (first, last))
-    found = [
-        one for one in learned
-        if (low is None or _of(one, low) >= low) and (high is None or _of(one, high) <= high)
-    ]
-    if not found:
-        there = f"Versions {learned[0].version} to {learned[-1].version} did." if learned else "Learn from a stream first."
-        raise FreshetError("No version of that range has learned events.", remedy=there, first=first, last=last)
-    return found
-
-
-def _bound(text: str) -> int | datetime:
-    if text.strip().lstrip("-").isdigit():
-        return int(text)
-    try:
-        found = datetime.fromisoformat(text.strip())
-    except ValueError as error:
-        what, remedy = f"{text!r} is neither a version nor a time.", 'Such as 120 or "2026-11-21 10:00".'
-        raise FreshetError(what, remedy=remedy, given=text) from error
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
-
-
-def _of(one: Snapshot, bound: int | datetime) -> Any:
-    """What of a version is compared with such a bound."""
-    return one.version if isinstance(bound, int) else datetime.fromtimestamp((one.event_clock or 0) / 1e6, UTC)
-
-
-def _companions_before(parent: Reading, version: int, settings: Settings, learner: Learner, online: Head) -> Head:
-    """The state before the first event, with what is known of items by now: it was not learned from events."""
-    start = state_before(parent, version, settings, learner)
-    if ITEM_ATTRIBUTES in start.blocks:
-        start.put(ITEM_ATTRIBUTES, online.gather(ITEM_ATTRIBUTES, online.tables[ITEM_ATTRIBUTES].keys.copy())[0])
-    return start
-
-
-def _events(parent: Reading, chosen: Sequence[Snapshot], settings: Settings) -> Events:
-    """The events of these versions, in canonical order."""
-    parts = []
-    for _, table in read_events(parent.tables, parent.history, chosen[0].version, chosen[-1].version):
-        revision = table.column("revision").to_numpy()
-        parts.append({**columns_of(table, settings.model.features), "revision": revision})
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return events_of(columns, np.lexsort((columns["revision"], columns["event_hash"], columns["event_at"])))
-
-
 def _weights(
-    spark: SparkSession, settings: Settings, learner: Learner, events: Events, start_from: int | None, parent: Reading,
-    online: Head,
+    spark: SparkSession, settings: Settings, learner: Learner, events: Events, plan: Plan, start_from: int | None,
+    parent: Reading, online: Head,
 ) -> Head | None:
     """The head whose learned rows the first pass starts from."""
     start = settings.retrain.start
     if start == "als":
         head = new_head(learner.model, settings)
-        for name, rows in als_rows(spark, learner.model, events, settings.model.seed).items():
+        known = take(events, split(events, plan)[0])  # nothing of what is held out
+        for name, rows in als_rows(spark, learner.model, known, settings.model.seed).items():
             head.put(name, rows)
         return head
     if start != "warm":
@@ -163,17 +127,14 @@ def _weights(
     return load_head(open_reading(spark, settings, start_from), settings, learner)
 
 
-def _learned(
-    settings: Settings, learner: Learner, start: Head, events: Events, weights: Head | None, run: Run, say: Callable[[str], None],
-) -> Retrained:
+def plan_of(settings: Settings) -> Plan:
+    """The plan of the settings."""
     chosen = settings.retrain
-    metric = None if chosen.metric == "auto" else chosen.metric
-    plan = Plan(
-        chosen.passes, chosen.patience, chosen.validation, chosen.test, chosen.split, metric, chosen.sample, chosen.micro_batch,
-        settings.model.seed, chosen.normalise, chosen.context,
+    return Plan(
+        chosen.passes, chosen.patience, chosen.validation, chosen.test, chosen.split,
+        None if chosen.metric == "auto" else chosen.metric, chosen.sample, chosen.micro_batch, settings.model.seed,
+        chosen.normalise, chosen.context,
     )
-    watch = Watch(say, chosen.passes)
-    return passes(learner, lambda: new_head(learner.model, settings), start, events, plan, run, weights, watch)
 
 
 @dataclass
@@ -219,14 +180,14 @@ def write_differences(apart: Sequence[Distances], path: str) -> None:
 
 
 def _told(
-    made: Retrained, parent: Reading, online: Head, settings: Settings, reason: str, chosen: Sequence[Snapshot], events: int,
+    made: Retrained, parent: Reading, online: Head, settings: Settings, reason: str, origin: Mapping[str, Any],
     apart: Sequence[Distances],
 ) -> Told:
     def named(metrics: Sequence[Metric], scoring: str) -> list[dict[str, Any]]:
         return [asdict(replace(one, scoring=scoring)) for one in metrics]
 
     evidence = {
-        "metric": made.metric, "best_pass": made.best.number, "first_version": chosen[0].version, "events": events,
+        **origin, "metric": made.metric, "best_pass": made.best.number,
         "passes": [{"loss": _number(one.loss), "validation": _number(one.value)} for one in made.passes],
         "apart": {one.block: one.summary() for one in apart},
         "test": {f"{one.metric} of {one.learner}": _number(one.mean) for one in made.test if one.slice == "all"},
