@@ -32,7 +32,7 @@ from freshet.settings import Settings
 # wherever they stood.
 FILMS = (
     "model.query.decay=1", "model.query.asked=1000", "model.neighbours.asked=1000", "model.neighbours.asked_decay=1",
-    "model.negative_draw=uniform", "model.optimizer.learning_rate=0.002", "model.mix=[0.15,1.0,-0.3]", "popularity.half_life=never",
+    "model.negative_draw=uniform", "model.optimizer.learning_rate=0.002", "model.mix=[0.3,1.0,-0.1]", "popularity.half_life=never",
     "metrics.sample=1",
 )
 RATINGS = ("model.factors=64", "model.l2=0.08", "model.bias_l2=0.01", "model.optimizer.learning_rate=0.01",
