@@ -29,12 +29,15 @@ _COMPARED: dict[type, Callable[..., Any]] = {
 
 def check(text: str) -> None:
     """Raises FreshetError where the text is no condition."""
-    _of(_parsed(text), _NOTHING, text)
+    holds(text, _NOTHING)
 
 
 def holds(text: str, events: pa.Table) -> np.ndarray:
     """bool[n]: of which events (columns of `events`) the condition is true; false and unknown (null) are not."""
-    return np.asarray(pc.fill_null(_of(_parsed(text), events, text), False).to_numpy(), bool)
+    try:
+        return np.asarray(pc.fill_null(_of(_parsed(text), events, text), False).to_numpy(), bool)
+    except RecursionError:
+        raise _refused(text[:80] + "...", "it goes too deep") from None
 
 
 _ARROW = {_TEXT: pa.string(), _NUMBER: pa.float64(), _TIME: pa.timestamp("us", tz="UTC")}

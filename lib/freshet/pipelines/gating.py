@@ -49,6 +49,7 @@ class Look:
 
 
 NO_LOOK = Look()
+MOST_APART = 64  # micro-batches whose changed keys are kept apart
 
 
 class Gate:
@@ -96,6 +97,8 @@ class Gate:
             self.seen = []
         if self._changed is not None:
             self._changed.append({name: rows.keys for name, (rows, _) in changes.items()})
+            if len(self._changed) > MOST_APART:  # what a long hold leaves is never more than the rows there are
+                self._changed = [{name: self._differing(self._opened.head, name) for name in self.champion.blocks}]
 
     def _take(self, head: Head) -> None:
         for name in head.blocks:

@@ -99,7 +99,7 @@ class Candidate:
         pairs = [(row, theirs[batch_of(row)]) for row in mine if batch_of(row) in theirs]
         if not pairs:
             return []
-        told = _metrics(line, [row.commit_id for pair in pairs for row in pair], line.learner)
+        told = _metrics(line, [row for pair in pairs for row in pair], line.learner)
         return [
             _paired(line.learner.judged_by, told[one.commit_id], told[other.commit_id]) for one, other in pairs
             if told.get(one.commit_id) and told.get(other.commit_id)
@@ -198,9 +198,11 @@ def publish_candidate(opened: Opened, version: int, *, actor: str, reason: str, 
     return {"published": row.version, "candidate": version, "before": newest.version}
 
 
-def _metrics(opened: Opened, commits: list[str], learner: Learner) -> dict[str, dict[str, tuple[float, int]]]:
+def _metrics(opened: Opened, rows: list[Snapshot], learner: Learner) -> dict[str, dict[str, tuple[float, int]]]:
     """By commit and slice the served sum and count of the metric the gate judges by."""
-    frame = opened.tables.read(SNAPSHOTS.name).selectExpr("commit_id", "explode(metrics) as m").select("commit_id", "m.*")
+    commits, versions = {row.commit_id for row in rows}, [row.version for row in rows]
+    frame = opened.tables.read(SNAPSHOTS.name).where(f"version between {min(versions)} and {max(versions)}")
+    frame = frame.selectExpr("commit_id", "explode(metrics) as m").select("commit_id", "m.*")
     names = (learner.judged_by, f"{learner.judged_by}~sampled")
     frame = frame.where(frame.metric.isin(*names) & (frame.scoring == SERVED) & (frame.learner == learner.model.name))
     found: dict[str, dict[str, tuple[float, int]]] = {}

@@ -76,12 +76,12 @@ def weigh(seen: Sequence[Paired], learned: int, norm_growth: float, rules: GateS
     evidence: dict[str, Any] = {"metric": seen[-1].metric, "norm_growth": round(norm_growth, 4), **rounded(whole)}
     if learned < rules.min_events:
         return Verdict(PUBLISH, "first", f"what is published has learned from {learned} events only", evidence)
-    if norm_growth > rules.max_norm_growth:
-        return Verdict(HOLD, "norm_growth", f"vectors have grown {norm_growth:.3g} times", evidence)
     if whole.batches < rules.min_batches:
         return Verdict(HOLD, "sample", f"{whole.batches} micro-batches were scored, {rules.min_batches} are wanted", evidence)
     if whole.high < -rules.margin:
         return Verdict(REFUSE, "worse", in_words(whole, seen[-1].metric), evidence)
+    if norm_growth > rules.max_norm_growth:
+        return Verdict(HOLD, "norm_growth", f"vectors have grown {norm_growth:.3g} times", evidence)
     for name in ("new_user", "known_user"):
         part = compare(seen, name, rules.confidence)
         evidence[name] = rounded(part)
