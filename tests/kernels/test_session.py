@@ -133,7 +133,7 @@ def test_tied_vectors_are_the_twins(described) -> None:
     touches = np.concatenate([data[4][data[4] >= 0], data[5][data[5] >= 0]])
     np.testing.assert_array_equal(out[4], np.bincount(touches, minlength=ITEMS))
     asked = np.empty((EVENTS, FACTORS), np.float32)
-    queries(data[0], data[5], data[2], data[6], FACTORS, DECAY, POWER, 1, asked)
+    queries(data[0], data[5], data[2], data[6], FACTORS, np.full(EVENTS, DECAY), POWER, 1, asked)
     prediction, lost = np.empty(EVENTS), np.empty(EVENTS)
     score(data[0], data[0], *data[2:], NO_OFFSETS, form, prediction, lost)
     assert lost[0] == pytest.approx(out[9][0], rel=1e-5)
