@@ -26,7 +26,7 @@ from freshet.pipelines.micro_batch import columns_of, numbers_of
 from freshet.pipelines.opening import Reading
 from freshet.settings import Settings
 from freshet.store import events as stored
-from freshet.store.snapshots import LEARN
+from freshet.store.snapshots import LEARNING
 
 EVENT_TYPE = "event_type"
 
@@ -58,7 +58,7 @@ def learned_after(readings: Sequence[Reading]) -> Judged:
     later = [commit for commit in every if commit.version not in known and commit.accepted_count]
     names = " and ".join(str(reading.version) for reading in readings)
     if not later:
-        older = [f" (--version {commit.version})" for commit in every if commit.kind == LEARN][-2:-1]
+        older = [f" (--version {commit.version})" for commit in every if commit.kind in LEARNING][-2:-1]
         raise FreshetError(
             f"No event was learned after version {names}: there is nothing to judge it by yet.",
             remedy=f"Judge an older one{''.join(older)}, give events of elsewhere (--events PATH), or wait for more. A span "
