@@ -19,13 +19,11 @@ from prequential_runs import ratings
 from public_sets import NotThere
 from real import example
 
-from freshet.head import Head
+from freshet.evaluation.by_user import lists_worth
 from freshet.learner import Learner
-from freshet.lists import shelf, top_items
 from freshet.models.contract import Events
-from freshet.pipelines.assembly import half_lives, new_head, new_learner
+from freshet.pipelines.assembly import new_head, new_learner
 from freshet.retraining import ANYWHERE, RANDOM, TIME, Pass, Plan, Retrained, retrain, split, take
-from freshet.schema import POPULARITY
 from freshet.settings import Settings
 
 # Whoever holds out ratings at random asks what goes together, not what comes next: whole histories, items beside each other
@@ -69,27 +67,12 @@ def passes(settings: Settings, known: Events, count: int, context: str = "stream
     return learner, made, len(known) / (ended[-1] - ended[-2])
 
 
-def list_ndcg(head: Head, learner: Learner, settings: Settings, wanted: Events, k: int = 10) -> float:
-    """Mean over users of DCG over the best there could be, of lists of k against the events that were held out."""
-    on = shelf(head, learner.model, half_lives(settings), np.argsort(head.tables[POPULARITY].keys))
-    users, user, count = np.unique(wanted.user_key, return_inverse=True, return_counts=True)
-    lists = top_items(head, learner.model, on, users, k, settings.history.items)
-    held = np.unique(np.stack([user, np.searchsorted(np.unique(wanted.item_key), wanted.item_key)], axis=1), axis=0)
-    items = np.unique(wanted.item_key)
-    place = np.searchsorted(items, lists.items).clip(max=len(items) - 1)
-    pairs = np.arange(len(users))[:, None] * len(items) + place
-    hit = (items[place] == lists.items) & np.isin(pairs, held[:, 0] * len(items) + held[:, 1])
-    discount = 1 / np.log2(np.arange(2, k + 2))
-    best = np.cumsum(discount)[np.minimum(count, k) - 1]
-    return float(((hit * discount).sum(axis=1) / best).mean())
-
-
 def _films(every: Events, options: Options, result: Result) -> None:
     learn, _, test = split(every, Plan(1, 1, 0.0, 0.25, RANDOM, None, 0, 1, 42))
     settings, rows = example("movielens-100k-blend", *FILMS), [["movielens-100k, blend", "nDCG@10", "events/s of a pass"]]
     for name, count in zip(NAMES, (1, 2 if options.quick else PASSES), strict=False):
         learner, made, speed = passes(settings, take(every, learn), count, ANYWHERE)
-        found = list_ndcg(made.head, learner, settings, take(every, test))
+        found = lists_worth(made.head, learner, take(every, test))["ndcg@10"]
         rows.append([f"after {count} {'pass' if count == 1 else 'passes'}", f"{found:.4f}", f"{speed:,.0f}"])
         result.figures.append(Figure(name, f"movielens-100k, nDCG@10 of lists after {count} passes", found, digits=4))
     result.tables.append(Table("Films, 75 % of each user's ratings learned", rows))

@@ -247,9 +247,10 @@ def test_config_show_needs_no_spark() -> None:
     assert invoke("config", "default").output.startswith("# Every setting of Freshet")
 
 
-@pytest.mark.parametrize("name", ["train", "recommend", "replay", "retrain", "maintain", "backfill"])
+@pytest.mark.parametrize("name", ["train", "recommend", "evaluate", "replay", "retrain", "maintain", "backfill"])
 def test_job_is_the_command(called: dict[str, Any], name: str) -> None:
-    args = [*SOURCE, *{"recommend": ["--all"], "backfill": ["--from", "2026-09-01", "--to", "2026-09-02"]}.get(name, [])]
+    own = {"recommend": ["--all"], "evaluate": ["--json"], "backfill": ["--from", "2026-09-01", "--to", "2026-09-02"]}
+    args = [*SOURCE, *own.get(name, [])]
     assert job(name, [*args, "--set", "model.factors=0"]) == 2
     called["answer"] = 1
     assert job(name, args) == 1

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from freshet.asking import on_offer
 from freshet.evaluation.by_event import BASELINE, Subject, Terms
 from freshet.evaluation.measures import list_parts, mean
 from freshet.evaluation.observations import Observations
@@ -127,9 +128,11 @@ def _vectors(subject: Subject, keys: np.ndarray) -> np.ndarray:
     """float32[n, d] of length 1, zeros for items without a vector."""
     head, model = subject.head, subject.learner.model
     spec = subject.learner.spec.metrics
-    vectors = shelf(head, model, spec.half_lives, np.arange(len(head.tables[POPULARITY]))).items.vectors
     row = head.lookup(POPULARITY, keys)
-    found = np.where(row[:, None] >= 0, vectors[row], np.float32(0.0)) if len(vectors) else np.zeros((len(keys), 0), np.float32)
+    known = row >= 0
+    vectors = on_offer(head, model, row[known], spec.half_lives).vectors
+    found = np.zeros((len(keys), vectors.shape[1]), np.float32)
+    found[known] = vectors
     length = np.linalg.norm(found, axis=1, keepdims=True)
     return np.asarray(found / np.where(length > 0.0, length, np.float32(1.0)), np.float32)
 
@@ -142,14 +145,8 @@ def _surprise(head: Head, keys: np.ndarray) -> np.ndarray:
     return np.asarray(np.log2(max(count.sum(), 1.0) / own))
 
 
-def ranked_metrics(
-    head: Head, learner: Learner, users: np.ndarray, offsets: np.ndarray, items: np.ndarray, k: int = 10
-) -> dict[str, float]:
-    """Metric -> mean over users who wanted something, of lists of k out of all items but those in a user's history.
-
-    User users[u] (int64 keys, ascending) wanted items[offsets[u] : offsets[u + 1]] (int64 keys, each once); measures are those of
-    kernels.list_metrics.
-    """
+def lists_worth(head: Head, learner: Learner, events: Events, k: int = 10) -> dict[str, float]:
+    """Metric -> mean over users of the model's lists of k, without rules, against what they took in these events."""
     subject = Subject(learner.model.name, head, learner)
-    found, _ = listed([subject], Wanted(users, offsets, items), Terms(k))
-    return found.values()[subject.name]
+    who = wanted(head, events, learner.model.positive(events), learner.spec.metrics.history_items)
+    return listed([subject], who, Terms(k))[0].values()[subject.name]

@@ -138,10 +138,9 @@ def in_words(found: Mapping[str, Any]) -> str:
     lines = [*head, "", _line("", learners)]
     by_name = {(row["metric"], row["learner"]): row for row in every}
     lines += [_line(metric, [_cell(by_name.get((metric, learner))) for learner in learners]) for metric in metrics]
-    for name in next(iter(found["lists"].values()), {}):
-        lines.append(_line(name, [f"{found['lists'][who][name]:.4f}" if who in found["lists"] else "" for who in learners]))
-    for who, told in found["calibration"].items():
-        lines.append(_line("calibration error", [f"{told['calibration_error']:.4f}" if one == who else "" for one in learners]))
+    for told, names in ((found["lists"], next(iter(found["lists"].values()), {})), (found["calibration"], ["calibration_error"])):
+        for name in names if told else ():
+            lines.append(_line(name, [f"{told[who][name]:.4f}" if who in told else "" for who in learners]))
     lines += ["", "in brackets: where the value lies in 95 % of samples of the same users"]
     return "\n".join([*lines, *_by_slice(found["figures"], learners, metrics)])
 

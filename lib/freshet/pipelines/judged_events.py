@@ -22,11 +22,11 @@ from freshet.evaluation.observations import Slices
 from freshet.evaluation.parting import text_slices
 from freshet.intake import events_of, repeats
 from freshet.models.contract import Events
-from freshet.pipelines.micro_batch import columns_of
+from freshet.pipelines.micro_batch import columns_of, numbers_of
 from freshet.pipelines.opening import Reading
 from freshet.settings import Settings
 from freshet.store import events as stored
-from freshet.store.snapshots import LEARN
+from freshet.store.snapshots import LEARNING
 
 EVENT_TYPE = "event_type"
 
@@ -58,7 +58,7 @@ def learned_after(readings: Sequence[Reading]) -> Judged:
     later = [commit for commit in every if commit.version not in known and commit.accepted_count]
     names = " and ".join(str(reading.version) for reading in readings)
     if not later:
-        older = [f" (--version {commit.version})" for commit in every if commit.kind == LEARN][-2:-1]
+        older = [f" (--version {commit.version})" for commit in every if commit.kind in LEARNING][-2:-1]
         raise FreshetError(
             f"No event was learned after version {names}: there is nothing to judge it by yet.",
             remedy=f"Judge an older one{''.join(older)}, give events of elsewhere (--events PATH), or wait for more. A span "
@@ -74,8 +74,8 @@ def of_span(readings: Sequence[Reading], since: datetime | None, until: datetime
     newest = history.newest()
     commits = [commit for commit in history.commits(newest.version) if commit.accepted_count] if newest is not None else []
     ends = [None if at is None else round(at.timestamp() * 1e6) for at in (since, until)]
-    table = stored.events_of(tables, commits, *ends)
-    if not table.num_rows:
+    table = stored.events_of(tables, commits, *ends) if commits else None
+    if table is None or not table.num_rows:
         raise FreshetError("The model has no events in that span.", remedy="Times are UTC, of event_at; see `freshet status`.")
     known = pa.array(sorted({commit.version for reading in readings for commit in reading.commits}), pa.int64())
     learned = int(pc.sum(pc.is_in(table.column("snapshot_version"), value_set=known)).as_py())
@@ -94,14 +94,12 @@ def of_files(spark: SparkSession, settings: Settings, path: str) -> Judged:
     # Files have times of their own; what has none arrives now.
     planned = Fingerprint("", [], time.time_ns() // 1000, [] if source.format == "delta" else records.inputFiles())
     made = collect(clean(records, source, settings.clean), planned)
-    columns = columns_of(made.accepted, settings.model.features)
-    again = repeats({name: column for name, column in columns.items() if name != "features"})
-    kept = np.ones(made.accepted.num_rows, bool)
-    kept[again] = False
-    if not kept.any():
+    if not made.accepted.num_rows:
         what = f"No event at {path} can be used: {made.quarantined.num_rows} of {made.read} were refused."
         remedy = "The settings under `source` and `clean` say how they are read."
         raise SourceRefused(what, remedy=remedy, path=path, wanted="events", found="none")
+    kept = np.ones(made.accepted.num_rows, bool)
+    kept[repeats(numbers_of(made.accepted))] = False
     return Judged(made.accepted.filter(pa.array(kept)), f"in {path}", 0, made.quarantined.num_rows, int((~kept).sum()))
 
 

@@ -114,10 +114,11 @@ def events_of(
     plain = [name for name in EVENTS.names if name not in _COMMIT]
     keys = [column.alias(name) for name, column in _keys().items()]
     rows = committed(tables, EVENTS.name, commits)
-    for instant, holds in ((since, Column.__ge__), (until, Column.__lt__)):
-        if instant is not None:
-            rows = rows.where(holds(F.col("event_at"), F.timestamp_micros(F.lit(int(instant)))))
-    return tables.collect(EVENTS.name, rows.select(*plain, *keys, "snapshot_version"), commits[-1].version if commits else None)
+    if since is not None:
+        rows = rows.where(F.col("event_at") >= F.timestamp_micros(F.lit(since)))
+    if until is not None:
+        rows = rows.where(F.col("event_at") < F.timestamp_micros(F.lit(until)))
+    return tables.collect(EVENTS.name, rows.select(*plain, *keys, "snapshot_version"), commits[-1].version)
 
 
 def _chunks(commits: list[Snapshot], size: int) -> Iterator[list[Snapshot]]:
