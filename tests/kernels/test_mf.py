@@ -10,6 +10,7 @@ from freshet.kernels import mf
 from freshet.kernels.optimizers import OPTIMIZERS, Step, slots_of
 
 FACTORS = 13  # eight lanes and five more
+NO_DRAWS = np.empty(0, np.uint64)
 
 
 def world(seed: int, optimizer: str, n: int = 60):
@@ -30,7 +31,9 @@ def run(users, items, u, i, target, weight, bias, step, limit=10.0, mean=2.0, co
     counts = [np.zeros(len(rows), np.int64) for rows in (users, items)]
     means, prediction, loss = np.full((1, 1), mean, np.float32), np.empty(n), np.empty(n)
     user_a, item_a = np.zeros(len(users)), np.zeros(len(items))
-    capped = mf.learn(means, users, items, count, u, i, target, weight, FACTORS, bias, step, limit, *counts, user_a, item_a, prediction, loss)
+    capped = mf.learn(
+        means, users, items, count, u, i, target, weight, NO_DRAWS, 0.0, FACTORS, bias, step, limit, *counts, user_a, item_a,
+        prediction, loss)
     return means, prediction, loss, user_a, item_a, capped
 
 
