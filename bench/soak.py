@@ -151,8 +151,11 @@ def compare(folder: Path, calm: Life, lives: list[Life], batches: int) -> Result
                float(same), beside=f"{rows['hurt'][-1].digest} / {rows['calm'][-1].digest}"),
         Figure("soak.counts", "counts and micro-batches are the same", float(kept), beside=str(sums["hurt"])),
     ]
+    apart = next((n for n, (one, other) in enumerate(zip(learned["calm"], learned["hurt"], strict=False)) if one.digest != other.digest), None)
     result.tables.append(Table("How it went", [
         ["", "never killed", "killed"],
+        ["micro-batches learned", *(f"{len(found):,}" for found in learned.values())],
+        ["first that differs, its events", *("" if apart is None else f"{apart}: {found[apart].accepted_count}" for found in learned.values())],
         ["seconds a micro-batch, first tenth", *(shown(pace(learned[name], 0)) for name in rows)],
         ["seconds a micro-batch, last tenth", *(shown(pace(learned[name], 9)) for name in rows)],
         ["resident memory, first life, MB", shown(calm.resident / 2**20), shown(lives[0].resident / 2**20)],

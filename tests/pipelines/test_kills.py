@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from processes import Process, start
 
+from freshet.engine.checkpoint import forget_unplanned
 from freshet.errors import AlreadyRunning
 from freshet.pipelines.totals import totals
 from freshet.store.lock import model_lock
@@ -91,3 +94,36 @@ def test_a_second_process_is_refused_with_exit_code_2_before_it_writes(site) -> 
     assert store.root in process.text() and f"{os.getpid()} on " in process.text()
     assert "Traceback" not in process.text()
     assert sorted(path for path in (site.folder / "model").rglob("*") if not path.name.endswith("lock")) == before
+
+
+def test_a_file_that_was_listed_and_not_planned_when_a_process_died_is_a_micro_batch_of_its_own(site, unhurt) -> None:
+    """Spark lists a file in one step and plans its batch in the next; a kill in between shows in the list alone."""
+    site.write(3 * EVENTS, EVENTS)
+    site.train()
+    site.write(FILES * EVENTS, EVENTS, resume=True)
+    listed = Path(site.settings().store.checkpoint_path) / "sources" / "0"
+    names = {path.name for path in listed.iterdir()}
+    fourth = sorted(site.source.glob("*.json"))[3]
+    entry = {"path": fourth.as_uri(), "timestamp": fourth.stat().st_mtime_ns // 1_000_000, "batchId": 3}
+    (listed / "3").write_text(f"v1\n{json.dumps(entry)}")
+    (listed / ".3.crc").write_bytes(b"crc\0of nothing")
+    assert {"0", "1", "2"} <= names and "3" not in names
+    assert forget_unplanned(site.settings().store.checkpoint_path) == ["3"]
+    assert {path.name for path in listed.iterdir()} == names
+    (listed / "3").write_text(f"v1\n{json.dumps(entry)}")
+    assert [report.accepted for report in site.train()] == [EVENTS] * 3
+    assert site.digest() == unhurt.digest() and learned(site) == learned(unhurt)
+
+
+def test_without_a_second_look_at_the_list_it_would_not_be(site, monkeypatch) -> None:
+    from freshet.pipelines import online
+
+    monkeypatch.setattr(online, "forget_unplanned", lambda path: [])
+    site.write(2 * EVENTS, EVENTS)
+    site.train()
+    site.write(4 * EVENTS, EVENTS, resume=True)
+    listed = Path(site.settings().store.checkpoint_path) / "sources" / "0"
+    third = sorted(site.source.glob("*.json"))[2]
+    entry = {"path": third.as_uri(), "timestamp": third.stat().st_mtime_ns // 1_000_000, "batchId": 2}
+    (listed / "2").write_text(f"v1\n{json.dumps(entry)}")
+    assert [report.accepted for report in site.train()] == [2 * EVENTS]

@@ -75,6 +75,22 @@ def inspect(path: str) -> CheckpointState:
     return CheckpointState(True, _identity(folder), _last(planned), _last(committed))
 
 
+def forget_unplanned(path: str) -> list[str]:
+    """Take out of the source's list what no batch has planned; the names of the steps.
+
+    Spark lists files first and plans their batch then. Killed in between, it would put what it listed and what it lists next
+    into one batch: other micro-batches than without the kill. Listed again, they come one by one in the same order.
+    """
+    folder = Folder(path)
+    planned = folder.numbers("offsets")
+    last = _log_offset(folder, planned[-1]) if planned else -1
+    steps = sorted(name for name in folder.names("sources/0") if name.partition(".")[0].isdecimal())
+    gone = [name for name in steps if int(name.partition(".")[0]) > last]
+    for name in gone:
+        folder.remove(f"sources/0/{name}")
+    return gone
+
+
 def planned_files(path: str, batch_id: int) -> list[PlannedFile]:
     """The files of a planned batch of a file source, as the checkpoint lists them, in the order of the list."""
     folder = Folder(path)

@@ -1,4 +1,4 @@
-"""Small files on a local disk or on any store Arrow knows: read, listed, looked at; never written."""
+"""Small files on a local disk or on any store Arrow knows: read, listed, looked at, removed; never written."""
 
 from __future__ import annotations
 
@@ -47,6 +47,13 @@ class Folder:
         """Names in a folder; none when it does not exist."""
         found = self._store.get_file_info(fs.FileSelector(f"{self._root}/{name}", allow_not_found=True))
         return {info.base_name for info in found}
+
+    def remove(self, name: str) -> None:
+        """Remove a file, and what Hadoop's local file system notes of it beside it."""
+        place, _, last = f"{self._root}/{name}".rpartition("/")
+        for path in (f"{place}/{last}", f"{place}/.{last}.crc"):
+            if self._store.get_file_info(path).type == fs.FileType.File:
+                self._store.delete_file(path)
 
     def numbers(self, name: str) -> list[int]:
         """Names that are numbers, sorted: the entries of one of Spark's logs, without its temporary files."""

@@ -12,6 +12,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
+from freshet.engine.checkpoint import forget_unplanned
 from freshet.engine.clean import clean
 from freshet.engine.sources import stream
 from freshet.pipelines import passing
@@ -129,6 +130,8 @@ class Stream:
 
     def _start(self) -> StreamingQuery:
         opened, chosen = self._opened, self._opened.settings
+        if chosen.source.format != "delta":
+            forget_unplanned(chosen.store.checkpoint_path)
         cleaned = clean(self._records, chosen.source, chosen.clean)
         writer = cleaned.writeStream.foreachBatch(self._learn).option("checkpointLocation", chosen.store.checkpoint_path)
         writer = writer.queryName(f"freshet-{opened.run}")
