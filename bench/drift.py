@@ -3,7 +3,7 @@
 Streams of the demo's generator, learned in micro-batches of 300 events without Spark: at the half of a stream half of the users and
 15 % of the items get new tastes, or nothing changes. Delay: micro-batches from the change to the alarm, median. False alarms: those
 of the same detector on the streams without a change, and before the change, for 1,000 micro-batches. Shares of refused events are
-drawn: 1 % refused, from the half on 5 %. Strategy: the served metric after the change with `strategy.drift: learning rate 3 for 20
+drawn: 1 % refused, from the half on 5 %. Strategy: the served metric after the change with `strategy.drift: learning rate 2 for 20
 micro-batches` (page_hinkley) over that without, the same stream each time; above 1 is better.
 """
 
@@ -26,7 +26,7 @@ from freshet.settings import Settings
 
 SIZE = 300
 MODELS = {"blend": CLICKS, "bpr": CLICKS, "mf": RATINGS}
-ANSWER = ("strategy.detectors=[page_hinkley]", 'strategy.drift=["learning rate 3 for 20 micro-batches"]')
+ANSWER = ("strategy.detectors=[page_hinkley]", 'strategy.drift=["learning rate 2 for 20 micro-batches"]')
 Values = list[tuple[float, int]]
 
 
