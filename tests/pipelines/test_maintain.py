@@ -119,7 +119,8 @@ def test_a_running_learner_is_asked_and_does_it_between_two_batches(site, monkey
     monkeypatch.setattr(commit, "LOOK_EVERY", 0.0)
     site.write(800, 400, resume=True)
     site.train()
-    assert [row.kind for row in site.snapshots() if row.kind != "start"] == ["learn", "learn", "base", "maintain"]
+    kinds = [row.kind for row in site.snapshots() if row.kind != "start"]
+    assert kinds in (["learn", "learn", "base", "maintain"], ["learn", "base", "maintain", "learn"])  # before the next, or after it
     [decision] = site.sql("select kind, evidence from decisions")
     assert asked["request_id"] in decision["evidence"]
     site.write(1200, 400, resume=True)

@@ -16,15 +16,20 @@ from freshet.normalising import begun, offsets
 ITERATIONS, REGULARISATION = 10, 0.1
 
 
-def als_rows(spark: SparkSession, model: Model, events: Events, seed: int) -> dict[str, Rows]:
-    """Rows of the blocks mean, user and item; slots 0. A vector beyond model.max_norm is cut by the first event that moves it."""
+def als_rows(spark: SparkSession, model: Model, events: Events, seed: int, folder: str) -> dict[str, Rows]:
+    """Rows of the blocks mean, user and item; slots 0. A vector beyond model.max_norm is cut by the first event that moves it.
+
+    `folder` is for what Spark keeps of its iterations, where all executors reach it.
+    """
     mean, found = offsets(events)
     (users, user, of_user), (items, item, of_item) = found[USER], found[ITEM]
     rest = events.value - mean - of_user[user] - of_item[item]
     frame = spark.createDataFrame(pa.table({"user": user.astype(np.int32), "item": item.astype(np.int32), "rest": rest}))
+    # Each iteration stands on the one before it; the chain is cut now and then, or reading it overflows Java's stack.
+    spark.sparkContext.setCheckpointDir(folder)
     fitted = ALS(
         rank=model.factors, maxIter=ITERATIONS, regParam=REGULARISATION, seed=seed, userCol="user", itemCol="item",
-        ratingCol="rest",
+        ratingCol="rest", checkpointInterval=2,
     ).fit(frame)
     by_block = ((USER, fitted.userFactors, users), (ITEM, fitted.itemFactors, items))
     vectors = {name: _vectors(factors, len(keys), model.factors) for name, factors, keys in by_block}

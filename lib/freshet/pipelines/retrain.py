@@ -18,7 +18,7 @@ from freshet.learner import Learner
 from freshet.models.contract import Events
 from freshet.pipelines.als import als_rows
 from freshet.pipelines.assembly import new_head, new_learner
-from freshet.pipelines.candidates import Told, actor, hand_over, rows_of
+from freshet.pipelines.candidates import FOLDER, Told, actor, hand_over, rows_of
 from freshet.pipelines.material import Material, between, of_elsewhere, of_table
 from freshet.pipelines.opening import Reading, load_head, open_reading
 from freshet.pipelines.placing import Placement
@@ -117,7 +117,7 @@ def _weights(
     if start == "als":
         head = new_head(learner.model, settings)
         known = take(events, split(events, plan)[0])  # nothing of what is held out
-        for name, rows in als_rows(spark, learner.model, known, settings.model.seed).items():
+        for name, rows in als_rows(spark, learner.model, known, settings.model.seed, f"{parent.tables.root}/{FOLDER}/_als").items():
             head.put(name, rows)
         return head
     if start != "warm":
