@@ -84,7 +84,9 @@ def _learned(
         made = passes(learner, lambda: new_head(learner.model, settings), material.start, events, plan, place, weights, watch)
     finally:
         place.close()
-    if weights is None or weights.clock <= events.event_at[split(events, plan)[0]].max(initial=0):
+    held = np.ones(len(events), bool)
+    held[split(events, plan)[0]] = False
+    if weights is None or not (events.event_at[held] <= weights.clock).any():
         return made, {}
     return made, {"warning": "the weights it started from have learned what is held out: its figures flatter"}
 
