@@ -58,7 +58,6 @@ def test_lists_come_from_the_version_a_person_named_until_another_is(site) -> No
     assert told[1]["reason"] == "a bad hour" and told[1]["actor"] != "gate"
 
 
-@pytest.mark.skip(reason="not settled: one of these two failed in a run of many tests side by side")
 def test_the_gate_publishes_what_it_scored_and_a_restart_goes_on_with_its_evidence(site) -> None:
     site.write(480, 120)
     site.train(*JUDGED)
@@ -84,7 +83,6 @@ def test_the_gate_publishes_what_it_scored_and_a_restart_goes_on_with_its_eviden
         assert gate.champion.digest == opened.head.digest
 
 
-@pytest.mark.skip(reason="not settled: one of these two failed in a run of many tests side by side")
 def test_what_is_certainly_worse_is_refused_and_left_behind_where_that_is_set(site, monkeypatch) -> None:
     """The head's gains are cut to a tenth after a good start, as if it had learned something wrong."""
     from freshet.pipelines import gating
