@@ -13,20 +13,22 @@ from figures import Figure, Options, Result, middle, ratio, stage_table
 from restart import MODEL, ROWS, make
 from speed_catchup import ROWS as EVENTS
 from speed_catchup import WARM
-from streams import Fed, LearnerStream, session, settings
+from streams import session, settings, side_by_side
 
 from freshet.pipelines.gating import Gate, settle_published
 from freshet.pipelines.publishing import publish
 from freshet.pipelines.rolling import roll_back
 from freshet.pipelines.starting import open_learner
 
-GATES = {"head": "gate.publish=head", "judged": "gate.publish=judged"}
+GATES = {name: [f"gate.publish={name}"] for name in ("head", "judged")}
 
 
 def measure(options: Options) -> Result:
     """The gate, then the commands."""
     result = Result(" ".join((__doc__ or "").split()))
-    fed = _fed(options)
+    count = WARM + options.pairs(10, 3)
+    files = EventFiles(count, EVENTS, "parquet", seed=options.seed)
+    fed = side_by_side(options.folder("deciding"), files, count, WARM, GATES)
     ours, plain = ([one.seconds for one in fed[name]] for name in ("judged", "head"))
     result.figures.append(ratio("deciding.gate", "a micro-batch of 200,000 events with the gate over one without", ours, plain))
     result.tables.append(stage_table("Stages of a micro-batch of 200,000 events", {
@@ -36,24 +38,6 @@ def measure(options: Options) -> Result:
         value, low, high = middle(seconds)
         result.figures.append(Figure(f"deciding.{name}", f"seconds of {name} on {rows:,} rows", value, low, high, f"{len(seconds)} times"))
     return result
-
-
-def _fed(options: Options) -> dict[str, list[Fed]]:
-    spark, folder, count = session(), options.folder("deciding"), WARM + options.pairs(10, 3)
-    files = EventFiles(count, EVENTS, "parquet", seed=options.seed)
-    learners, fed = {}, {}
-    for name, gate in GATES.items():
-        learners[name] = LearnerStream(spark, settings(folder / name, "source.format=parquet", gate))
-        fed[name] = []
-    for number in range(count):
-        hidden = files.drop(number, *(learner.events for learner in learners.values()))
-        for (name, learner), path in zip(learners.items(), hidden, strict=True):
-            one = learner.feed(path) if number else learner.first(path)
-            if number >= WARM:
-                fed[name].append(one)
-    for learner in learners.values():
-        learner.stop()
-    return fed
 
 
 def _commands(options: Options) -> tuple[int, dict[str, list[float]]]:

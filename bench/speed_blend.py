@@ -10,7 +10,7 @@ import numpy as np
 from event_files import EventFiles
 from figures import Figure, Options, Result, core_seconds, middle, ratio, shown, stage_table
 from speed_catchup import ROWS, WARM
-from streams import Fed, LearnerStream, session, settings
+from streams import side_by_side
 
 from freshet.models import make_model
 from freshet.models.contract import ShardTask
@@ -23,7 +23,10 @@ EVENTS = 400_000
 def measure(options: Options) -> Result:
     """The stream, then the kernel."""
     result = Result(" ".join((__doc__ or "").split()))
-    fed = _fed(options)
+    count = WARM + options.pairs(10, 3)
+    files = EventFiles(count, ROWS, "parquet", seed=options.seed)
+    models = {name: [f"model.name={name}"] for name in ("mf", "blend")}
+    fed = side_by_side(options.folder("blend"), files, count, WARM, models)
     ours, theirs = ([one.seconds for one in fed[name]] for name in ("blend", "mf"))
     result.figures.append(ratio("blend.catchup", "events a second of blend over those of mf, micro-batches of 200,000", theirs, ours))
     speed = [EVENTS / core_seconds(task) for task in _passes(options)]
@@ -33,25 +36,6 @@ def measure(options: Options) -> Result:
     result.tables.append(stage_table("Stages of a micro-batch of 200,000 events", {
         name: [one.stages | {"whole trigger": one.seconds} for one in laps] for name, laps in fed.items()}, 1.0, "s"))
     return result
-
-
-def _fed(options: Options) -> dict[str, list[Fed]]:
-    spark, folder, count = session(), options.folder("blend"), WARM + options.pairs(10, 3)
-    files = EventFiles(count, ROWS, "parquet", seed=options.seed)
-    learners, fed = {}, {}
-    for name in ("mf", "blend"):
-        made = settings(folder / name, f"model.name={name}", "source.format=parquet")
-        learners[name] = LearnerStream(spark, made)
-        fed[name] = []
-    for number in range(count):
-        hidden = files.drop(number, *(learner.events for learner in learners.values()))
-        for (name, learner), path in zip(learners.items(), hidden, strict=True):
-            one = learner.feed(path) if number else learner.first(path)
-            if number >= WARM:
-                fed[name].append(one)
-    for learner in learners.values():
-        learner.stop()
-    return fed
 
 
 def _passes(options: Options) -> list:

@@ -9,12 +9,12 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from event_files import land
+from event_files import EventFiles, land
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
@@ -159,6 +159,25 @@ class LearnerStream:
     def _check(self) -> None:
         if self._error is not None:
             raise self._error
+
+
+def side_by_side(
+    folder: Path, files: EventFiles, count: int, warm: int, variants: Mapping[str, Sequence[str]]
+) -> dict[str, list[Fed]]:
+    """Micro-batches after the first `warm` of `count`, by learner: one of each variant's settings, that take the same Parquet
+    files in turn."""
+    spark = session()
+    learners = {name: LearnerStream(spark, settings(folder / name, "source.format=parquet", *sets)) for name, sets in variants.items()}
+    fed: dict[str, list[Fed]] = {name: [] for name in learners}
+    for number in range(count):
+        hidden = files.drop(number, *(learner.events for learner in learners.values()))
+        for (name, learner), path in zip(learners.items(), hidden, strict=True):
+            one = learner.feed(path) if number else learner.first(path)
+            if number >= warm:
+                fed[name].append(one)
+    for learner in learners.values():
+        learner.stop()
+    return fed
 
 
 class FloorStream:

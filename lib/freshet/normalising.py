@@ -60,8 +60,8 @@ def scaled(model: Model, scale: Scale) -> Model:
     return other
 
 
-def unscaled(head: Head, scale: Scale) -> None:
-    """Turn the rows of mf in the head, learned on the scale, into rows that say values."""
+def unscaled(head: Head, scale: Scale) -> Head:
+    """Turn the rows of mf in the head, learned on the scale, into rows that say values; the same head."""
     for name in ("mean", USER, ITEM):
         rows, _ = head.gather(name, head.tables[name].keys.copy())
         rows.values[:, 0] *= np.float32(scale.scale)
@@ -69,6 +69,7 @@ def unscaled(head: Head, scale: Scale) -> None:
         if name == "mean":
             rows.values[:, 0] += np.float32(scale.shift)
         head.put(name, rows)
+    return head
 
 
 def offsets(events: Events) -> tuple[float, dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]]:

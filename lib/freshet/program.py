@@ -1,7 +1,9 @@
-"""How `freshet` is called from here: what is printed to be pasted must be found by the shell it is pasted into."""
+"""How `freshet` is called from here, and by whom: what is printed to be pasted must be found by the shell it is pasted into."""
 
 from __future__ import annotations
 
+import getpass
+import os
 import shlex
 import shutil
 import sys
@@ -14,6 +16,14 @@ def program() -> str:
     if shutil.which("freshet") or not script.exists():
         return "freshet"
     return shlex.quote(str(script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script))
+
+
+def actor() -> str:
+    """Who asks, for decisions and requests: the login name, or uid-N where this machine has no name for the user."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid-{os.getuid()}"
 
 
 def quoted(text: str) -> str:

@@ -123,11 +123,7 @@ def retrain(
     teacher = learner if scale is None else Learner(scaled(learner.model, scale), learner.spec)
 
     def said(head: Head) -> Head:
-        if scale is None:
-            return head
-        copied = restart(empty(), head, head, head, learned)
-        unscaled(copied, scale)
-        return copied
+        return head if scale is None else unscaled(restart(empty(), head, head, head, learned), scale)
 
     passes: list[Pass] = []
     head = best = _begun(learner, empty, train, plan) if weights is None else weights

@@ -9,6 +9,11 @@ Rows: `past` float32 [x_1 .. x_k | slots] of an item as one a user had, `item` f
 come, the bias's slot before the factors'; `feature` float32 [z_1 .. z_k | slots] of what was known of the event itself, such
 as the page that led to it; `attribute` as in kernels.described. Two vectors an item, because what comes after a thing is
 seldom the thing; tied, `past` is the very array `item`, x_i the y of item i, and each of its touches a step of its own.
+
+Contraction of an event: of an item's row the loss's curvature in s_a, with softmax p_a (1 - p_a), times step |q|^2 + bias
+step, of an attribute's the same times the square of its weight in the item; of a row of `past` or `feature` its step times
+the square of its weight in q times the trace of the loss's curvature in q, with softmax sum_a p_a |y_a|^2 - |sum_a p_a y_a|^2.
+
 After Koren's item-item factorization (KDD 2008, section 5), decayed by place.
 """
 
@@ -194,10 +199,6 @@ def learn(
     (-1: none); offsets as for `score`, draws uint64[n] the seeds of masks, looked at with dropout only. Fills prediction (s_0)
     and loss float64[n], adds each event's contraction and count to the rows it touched: the counts of their events go on from
     where they stand. Returns how often a row's norm was cut to `limit`.
-
-    Contraction: of an item's row the loss's curvature in s_a, with softmax p_a (1 - p_a), times step |q|^2 + bias step, of an
-    attribute's the same times the square of its weight in the item; of a row of `past` or `feature` its step times the square
-    of its weight in q times the trace of the loss's curvature in q, with softmax sum_a p_a |y_a|^2 - |sum_a p_a y_a|^2.
     """
     factors = form.factors
     past_slot = 1 + factors + slots_of(bias_step, 1) if form.start else factors
@@ -205,6 +206,7 @@ def learn(
     chances, curves = np.empty(item_ref.shape[1]), np.empty(item_ref.shape[1])
     whole, place = np.empty((item_ref.shape[1], 1 + factors), np.float32), np.zeros((1, item_ref.shape[1]), np.int32)
     described = attribute_ref.shape[1] > 0
+    rows, refs = (whole, place) if described else (items, item_ref)
     n, capped = item_ref.shape[0], 0
     for e in range(n):
         if e + AHEAD < n:
@@ -215,16 +217,12 @@ def learn(
         _join(features, feature_ref, e, factors, scratch)
         if described:
             describe_all(items, item_ref, attributes, attribute_ref, e, 1 + factors, whole, place)
-        said = (0.0, 0.0)
+        at, said = 0 if described else e, (0.0, 0.0)
         if form.dropout > 0.0:
-            said = _unmasked(whole, place, 0, form, scratch, offsets, e, chances, curves) if described else _unmasked(
-                items, item_ref, e, form, scratch, offsets, e, chances, curves)
+            said = _unmasked(rows, refs, at, form, scratch, offsets, e, chances, curves)
             mask(scratch, 0, factors, form.dropout, draws[e])
         norm_q = float(dot(scratch, 0, 0, scratch, 0, 0, factors))
-        if described:
-            spread_y = _choose(whole, place, 0, w, form, scratch, offsets, chances, curves, e, prediction, loss)
-        else:
-            spread_y = _choose(items, item_ref, e, w, form, scratch, offsets, chances, curves, e, prediction, loss)
+        spread_y = _choose(rows, refs, at, w, form, scratch, offsets, chances, curves, e, prediction, loss)
         if form.dropout > 0.0:
             prediction[e], loss[e] = said[0], w * said[1]
             mask(scratch, 1, factors, form.dropout, draws[e])

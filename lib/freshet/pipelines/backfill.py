@@ -11,7 +11,6 @@ of a span are those of that moment: what comes into the source later for a span 
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import json
 import threading
@@ -34,6 +33,7 @@ from freshet.pipelines.online import ending, stop_on_signals
 from freshet.pipelines.rolling import go_on
 from freshet.pipelines.starting import Opened, open_learner
 from freshet.pipelines.warming import warm
+from freshet.program import actor
 from freshet.report import Listener
 from freshet.schema import DECISIONS
 from freshet.settings import Settings
@@ -164,5 +164,5 @@ def _begin(opened: Opened, spans: Spans, events: int, timeless: int) -> None:
     if any(row.reason == spans.id for row in opened.history.live()):
         return
     evidence = {**asdict(spans), "files": len(spans.files), "records": events, "without_time": timeless}
-    row = decision_row("backfill", None, spans.id, evidence, getpass.getuser())
+    row = decision_row("backfill", None, spans.id, evidence, actor())
     opened.writer.commit(opened.writer.begin(), {DECISIONS.name: row}, {"kind": MAINTAIN, "reason": spans.id})

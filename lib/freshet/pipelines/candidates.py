@@ -8,7 +8,6 @@ in `requests` asks the learner to commit it between two micro-batches.
 
 from __future__ import annotations
 
-import getpass
 import json
 import secrets
 import shutil
@@ -103,11 +102,6 @@ def commit_waiting(writer: Writer, root: str, candidate: str, request_id: str) -
     snapshot = commit(writer, parts, told, request_id)
     shutil.rmtree(made)
     return snapshot
-
-
-def actor() -> str:
-    """Who asks, for decisions and requests."""
-    return getpass.getuser()
 
 
 def _folder(root: str) -> Path:

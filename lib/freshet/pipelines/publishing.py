@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Any
 
 from pyspark.sql import SparkSession
@@ -15,6 +14,7 @@ from freshet.pipelines.rivals import is_candidate, publish_candidate
 from freshet.pipelines.rolling import as_learned
 from freshet.pipelines.starting import as_writer, open_learner
 from freshet.policy.gate import PUBLISH, REFUSE, Verdict, weigh
+from freshet.program import actor
 from freshet.schema import DECISIONS
 from freshet.settings import Settings
 from freshet.store.commit import Writer
@@ -35,9 +35,9 @@ def publish_version(
                     f"Version {version} is a candidate: a learner lets it catch up and asks the rules by itself.",
                     remedy="To let it take over without asking: --force --reason ...", version=version)
             with open_learner(spark, as_learned(reading, settings), True, lambda _: None, from_here=True) as opened:
-                return publish_candidate(opened, version, actor=getpass.getuser(), reason=reason or "")
+                return publish_candidate(opened, version, actor=actor(), reason=reason or "")
         with as_writer(reading.tables, settings, PUBLISHED) as writer:
-            return publish(writer, settings, version=version, actor=getpass.getuser(), reason=reason, force=force)
+            return publish(writer, settings, version=version, actor=actor(), reason=reason, force=force)
     except AlreadyRunning:
         request_id = ask(reading.tables, PUBLISHED, {"version": version, "force": force}, reason)
         return answer(reading.tables, request_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import time
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import Any
 from pyspark.sql import functions as F
 
 from freshet.errors import CheckFailed, FreshetError
+from freshet.program import actor
 from freshet.schema import DECISIONS, REQUESTS
 from freshet.store.decisions import REQUEST_ID, decisions, request
 from freshet.store.lock import model_lock
@@ -24,7 +24,7 @@ PATIENCE = 300.0
 def ask(tables: Tables, kind: str, arguments: Mapping[str, Any], reason: str | None = None) -> str:
     """Put a request into `requests`, one process at a time; its id."""
     with model_lock(tables.path(REQUESTS.name)):
-        return request(tables, kind, arguments, getpass.getuser(), reason)
+        return request(tables, kind, arguments, actor(), reason)
 
 
 def answer(tables: Tables, request_id: str, patience: float = PATIENCE) -> dict[str, Any]:

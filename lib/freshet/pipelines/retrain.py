@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -18,17 +19,19 @@ from freshet.learner import Learner
 from freshet.models.contract import Events
 from freshet.pipelines.als import als_rows
 from freshet.pipelines.assembly import new_head, new_learner
-from freshet.pipelines.candidates import FOLDER, Told, actor, hand_over, rows_of
+from freshet.pipelines.candidates import FOLDER, Told, hand_over, rows_of
 from freshet.pipelines.material import Material, between, of_elsewhere, of_table
 from freshet.pipelines.opening import Reading, load_head, open_reading
 from freshet.pipelines.placing import Placement
 from freshet.pipelines.starting import check_structure
+from freshet.program import actor
 from freshet.reconciliation import Distances, distances
 from freshet.report import Metric
 from freshet.retraining import TIME, Pass, Plan, Progress, Retrained, split, take
 from freshet.retraining import retrain as passes
 from freshet.schema import PARAMETERS
 from freshet.settings import Settings
+from freshet.store.tables import local_folder
 
 SAY_EVERY = 10.0  # seconds
 
@@ -119,8 +122,13 @@ def _weights(
     if start == "als":
         head = new_head(learner.model, settings)
         known = take(events, split(events, plan)[0])  # nothing of what is held out
-        for name, rows in als_rows(spark, learner.model, known, settings.model.seed, f"{parent.tables.root}/{FOLDER}/_als").items():
-            head.put(name, rows)
+        root, scratch = parent.tables.root, f"{FOLDER}/_als"
+        try:
+            for name, rows in als_rows(spark, learner.model, known, settings.model.seed, f"{root}/{scratch}").items():
+                head.put(name, rows)
+        finally:
+            if (local := local_folder(root)) is not None:
+                shutil.rmtree(local / scratch, ignore_errors=True)
         return head
     if start != "warm":
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,6 +23,7 @@ from freshet.pipelines.requesting import answer, ask
 from freshet.pipelines.starting import Opened, open_learner, turn
 from freshet.pipelines.stopwatch import Stopwatch
 from freshet.pipelines.watching import changed_at
+from freshet.program import actor
 from freshet.schema import DECISIONS, QUARANTINE
 from freshet.settings import Settings
 from freshet.store.decisions import decision_row, decisions
@@ -46,7 +46,7 @@ def rollback(
     reading = open_reading(spark, settings)
     try:
         with open_learner(spark, as_learned(reading, settings), True, say, from_here=True) as opened:
-            return roll_back(opened, to=to, actor=getpass.getuser(), reason=reason, events=events, where=where, say=say)
+            return roll_back(opened, to=to, actor=actor(), reason=reason, events=events, where=where, say=say)
     except AlreadyRunning:
         request_id = ask(reading.tables, ROLLBACK, {"to": to, "events": events, "where": where}, reason)
         return answer(reading.tables, request_id)
