@@ -63,7 +63,7 @@ PIPELINES = (
     ("showcase", "demo"), ("online", "train"), ("recommend", "recommend_user"), ("recommend", "recommend_batch"),
     ("explain", "explain"), ("status", "status"), ("replay", "replay"), ("maintain", "maintain"), ("reset", "reset"), ("query", "sql"),
     ("evaluate", "evaluate"), ("retrain", "retrain"), ("status", "decided"), ("publishing", "publish_version"), ("rolling", "rollback"),
-    ("backfill", "backfill"),
+    ("backfill", "backfill"), ("comparing", "challengers"), ("promoting", "promote_challenger"),
 )  # fmt: skip
 
 
@@ -105,6 +105,8 @@ SOURCE = ("--set", f"source.path={ROOT / 'tests'}")
         (["publish", "--version", "7"], "publishing.publish_version", {"version": 7, "reason": None, "force": False}),
         (["rollback", "--to", "7", "--reason", "farm", "--events", "relearn", "--where", "user_id != 'x'"], "rolling.rollback",
          {"to": 7, "reason": "farm", "events": "relearn", "where": "user_id != 'x'"}),
+        (["challengers", "--points", "5", "--json"], "comparing.challengers", {"points": 5}),
+        (["promote", "quick"], "promoting.promote_challenger", {"name": "quick", "reason": None, "force": False}),
         (["sql", "select 1", "--as-of", "4"], "query.sql", {"query": "select 1", "as_of": 4}),
     ],
 )  # fmt: skip
@@ -120,7 +122,7 @@ def test_command_is_one_library_call(
 def test_every_command_is_tried_above_and_has_an_example() -> None:
     assert set(main.commands) == {
         "demo", "train", "recommend", "explain", "evaluate", "status", "replay", "maintain", "reset", "sql", "config", "decisions",
-        "publish", "rollback", "retrain", "backfill",
+        "publish", "rollback", "retrain", "backfill", "challengers", "promote",
     }  # fmt: skip
     for name in set(main.commands) - {"config"}:
         text = invoke(name, "--help").output

@@ -49,7 +49,7 @@ LAYERS = {
         "numpy pandas pyarrow pyspark py4j delta xxhash",
     ),
     "pages": layer("path_doc", "facts settings kernels learning pipelines", "numpy xxhash"),
-    "terminal": layer("terminal", "facts", "rich"),
+    "terminal": layer("terminal picture", "facts", "rich matplotlib"),
     "cli": layer("cli", "facts settings terminal pipelines cli", "click pyspark"),
     "jobs": layer("jobs", "cli"),
 }  # fmt: skip

@@ -126,7 +126,8 @@ SNAPSHOTS = Table("snapshots", "a version of the model; appending it is the comm
     Column("path", "array<struct<branch:string,upto:bigint>>",
            "branches the state stands on, each up to a version, own branch last", True),
     Column("kind", "string",
-           "start, learn, relearn, items, refused, base, publish, rebase, rollback, retrain, skip, maintain", True),
+           "start, learn, relearn, items, refused, base, publish, rebase, rollback, retrain, challenge, promote, skip, maintain",
+           True),
     Column("epoch", "bigint", "grows with every start of a learner; a lower one after a higher one is void", True),
     Column("run", "string", "id of the process run that made it", True),
     Column("checkpoint_id", "string", "id of the streaming checkpoint, or what was filled back; null where no events were read"),
@@ -162,7 +163,7 @@ SNAPSHOTS = Table("snapshots", "a version of the model; appending it is the comm
 DECISIONS = Table("decisions", "a recorded choice with its reason", (
     Column("decision_id", "string", "id of the decision", True),
     Column("kind", "string",
-           "publish, hold, roll back, alarm, adapt, retrain, reset, skip, refuse, adopt, maintain, backfill", True),
+           "publish, hold, roll back, promote, alarm, adapt, retrain, reset, skip, refuse, adopt, maintain, backfill", True),
     Column("version", "bigint", "version it is about"),
     Column("from_version", "bigint", "version that stood before"),
     Column("reason", "string", "why", True),
@@ -174,7 +175,7 @@ DECISIONS = Table("decisions", "a recorded choice with its reason", (
 
 REQUESTS = Table("requests", "what a person or another process asks of the learner", (
     Column("request_id", "string", "id of the request", True),
-    Column("kind", "string", "publish, roll back, promote, skip, ...", True),
+    Column("kind", "string", "publish, rollback, promote, retrain, maintain", True),
     Column("arguments", "string", "arguments as JSON"),
     Column("reason", "string", "why"),
     Column("actor", "string", "who asks", True),

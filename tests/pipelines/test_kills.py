@@ -34,7 +34,9 @@ def unhurt(new_site):
 
 
 def test_kill_9_anywhere_ends_in_the_state_of_the_run_never_killed(site, unhurt) -> None:
-    """Between table writes, before the commit, after the commit but before Spark's own: each in a process that really dies."""
+    """Between table writes, before the commit, after the commit but before Spark's own: each in a process that really dies.
+    A challenger with the model's own settings must stay what the model is."""
+    site.sets.append("challengers.learners.twin=[model.factors=4]")
     site.write(FILES * EVENTS, EVENTS)
     # The row of `snapshots` is first passed by the start of a run, so the third time is the second micro-batch.
     kills = [("after_events:kill9:2", [0]), ("before_snapshot_row:kill9:3", [0, 1]), ("after_snapshot_row:kill9:3", [0, 1, 2, 3])]
@@ -45,6 +47,9 @@ def test_kill_9_anywhere_ends_in_the_state_of_the_run_never_killed(site, unhurt)
     site.train()
     assert learned(site) == list(range(FILES))
     assert (site.digest(), totals(site.snapshots())) == (unhurt.digest(), totals(unhurt.snapshots()))
+    kinds = ("learn", "challenge")
+    mine, twin = ({s.batch_id: s.digest for s in site.snapshots() if s.kind == kind and s.batch_id is not None} for kind in kinds)
+    assert mine == twin and len({s.branch for s in site.snapshots()}) == 2  # it never had to begin anew
     [events] = site.sql("select count(*) as n, count(distinct event_id) as ids from events")
     assert events["n"] == events["ids"] == FILES * EVENTS
 

@@ -13,7 +13,7 @@ import pytest
 from freshet.errors import Fenced, FreshetError, StoreFailed
 from freshet.failpoint import Injected
 from freshet.schema import SNAPSHOTS
-from freshet.store.commit import Writer, epoch_of, new_commit_id
+from freshet.store.commit import Beside, Writer, epoch_of, new_commit_id
 from freshet.store.parameters import load_arrow
 from freshet.store.snapshots import History, Snapshot, to_record
 
@@ -149,17 +149,39 @@ def test_rolled_back_and_gone_on_from_an_older_version(model: Any) -> None:
     assert started.history.get(6).parent == 5
 
 
+def test_versions_of_several_lines_stand_together_or_not_at_all(model: Any, arm: Callable[[str], None]) -> None:
+    own = model.writer.branch_off("challenge", 0, "begins", {}, {"parameters": model.rows({1: 0.5})}, "rival", alone=True)
+    assert own.path == ((f"rival@{own.version}", None),)
+    parts, other = {"parameters": model.rows({1: 1.0, 2: 2.0})}, {"parameters": model.rows({1: 7.0})}
+
+    def learn() -> Snapshot:
+        beside = [Beside("rival", other, {"kind": "challenge", "digest": "b" * 16, "run": "rival's"})]
+        return model.writer.commit(model.writer.begin(), parts, {"digest": "a" * 16}, beside)
+
+    arm("before_snapshot_row")
+    with pytest.raises(Injected):
+        learn()
+    arm("")
+    assert state_of(model, own.version) == {1: 0.5} and model.history.newest("rival").version == own.version
+    row = learn()
+    rival = History.load(model.tables).newest("rival")
+    assert (rival.version, rival.parent, rival.branch, rival.run) == (row.version + 1, own.version, own.branch, "rival's")
+    assert (row.appended_rows["parameters"], rival.appended_rows["parameters"]) == (2, 1)
+    assert state_of(model, row.version) == {1: 1.0, 2: 2.0} and state_of(model, rival.version) == {1: 7.0}
+    assert model.history.newest().version == row.version and model.history.next_version() == rival.version + 1
+
+
 def test_an_attempt_begun_beside_a_commit_waits_for_it(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A base is committed in another thread: who looked at the history meanwhile once took its number as well."""
     entered, go = threading.Event(), threading.Event()
-    append_row = model.writer._append_row
+    append_rows = model.writer._append_rows
 
-    def held(row: Snapshot) -> int:
+    def held(rows: list[Snapshot]) -> int:
         entered.set()
         go.wait(60)
-        return int(append_row(row))
+        return int(append_rows(rows))
 
-    monkeypatch.setattr(model.writer, "_append_row", held)
+    monkeypatch.setattr(model.writer, "_append_rows", held)
     with ThreadPoolExecutor(2) as pool:
         committing = pool.submit(model.learn, {1: 1.0})
         assert entered.wait(60)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -112,6 +113,37 @@ def evaluate(
         start, end = (None if at is None else at.replace(tzinfo=UTC) for at in (since, until))
         found = pipeline.evaluate(spark, settings, since=start, until=end, path=path, columns=columns, **options)
         return found if as_json else pipeline.in_words(found)
+
+    run(common, call, show=show_json if as_json else show)
+
+
+@click.command()
+@click.option("--points", type=click.IntRange(1, 1000), default=20, show_default=True, help="Most points of a curve.")
+@click.option("--curve", is_flag=True, help="Print the curves: means of both over spans of micro-batches.")
+@click.option("--plot", metavar="FILE", help="Draw the curves into this .svg, .png or .pdf (needs freshet[plot]).")
+@click.option("--json", "as_json", is_flag=True, help="Everything as JSON, for programs.")
+@with_common
+def challengers(common: Common, points: int, curve: bool, plot: str | None, as_json: bool) -> None:
+    """Hold the challengers against the model.
+
+    A challenger learns the same micro-batches with other settings (challengers.learners). Both are scored on each before they
+    learn it; what is shown is the mean of that, the difference as a share with its interval, and what the gate's rules say.
+
+    \b
+      freshet challengers
+      freshet challengers --curve --plot curves.svg
+    """
+
+    def call(spark: Any, settings: Any) -> Any:
+        from freshet.picture import draw
+        from freshet.pipelines import comparing
+
+        found = comparing.challengers(spark, settings, points=points)
+        if plot is not None:
+            draw(found, Path(plot))
+        if curve and not as_json:
+            return [{"challenger": one["challenger"], **point} for one in found for point in one["curve"]]
+        return found if as_json else comparing.in_words(found)
 
     run(common, call, show=show_json if as_json else show)
 

@@ -120,8 +120,8 @@ def replay(common: Common, verify: bool, from_version: int | None, to_version: i
 
 
 for _command in (
-    asking.recommend, asking.explain, asking.evaluate, asking.status, asking.decisions, asking.sql,
-    keeping.backfill, keeping.retrain, keeping.publish, keeping.rollback, keeping.maintain, keeping.reset,
+    asking.recommend, asking.explain, asking.evaluate, asking.challengers, asking.status, asking.decisions, asking.sql,
+    keeping.backfill, keeping.retrain, keeping.publish, keeping.promote, keeping.rollback, keeping.maintain, keeping.reset,
 ):
     main.add_command(_command)
 

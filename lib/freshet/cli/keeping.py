@@ -103,6 +103,35 @@ def publish(common: Common, version: int, force: bool, reason: str | None) -> No
 
 
 @click.command()
+@click.argument("challenger")
+@click.option("--force", is_flag=True, help="Do not ask the gate's rules.")
+@click.option("--reason", metavar="TEXT", help="Why; required by --force. It stands in `decisions`.")
+@with_common
+def promote(common: Common, challenger: str, force: bool, reason: str | None) -> None:
+    """Put a challenger in the place of the model.
+
+    The gate's rules must allow it, on what both have scored (`freshet challengers`): exit code 1 where they do not. One commit;
+    learning goes on with the challenger's settings, which from the next start on your own settings must say.
+
+    \b
+      freshet promote quick
+      freshet promote quick --force --reason "wins on the weekend"
+    """
+    if force and not reason:
+        raise click.UsageError("--force wants a --reason: it is recorded with the decision.")
+
+    def call(spark: Any, settings: Any) -> Any:
+        from freshet.pipelines import promoting
+        from freshet.terminal import ProgressTable
+
+        done = promoting.promote_challenger(
+            spark, settings, name=challenger, reason=reason, force=force, say=ProgressTable().say)
+        return done | {"next": "give these settings from the next start on"} if "settings" in done else done
+
+    run(common, call, show=show, wait=True)
+
+
+@click.command()
 @click.option("--to", "to", type=int, required=True, metavar="V", help="The version to go back to.")
 @click.option("--reason", metavar="TEXT", required=True, help="Why; it stands in `decisions`.")
 @click.option("--events", type=click.Choice(["skip", "relearn"]), default="skip", show_default=True,

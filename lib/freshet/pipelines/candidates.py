@@ -54,7 +54,7 @@ def rows_of(head: Head, parent: Head) -> pa.Table:
     """All rows of the candidate, and a deletion of each that only its parent has, in the columns of `parameters`."""
     parts = [to_arrow(head.blocks, {name: head.gather(name, table.keys.copy())[0] for name, table in head.tables.items()})]
     for name, table in parent.tables.items():
-        gone = table.keys[head.lookup(name, table.keys) < 0]
+        gone = table.keys[head.lookup(name, table.keys) < 0] if name in head.blocks else table.keys
         if len(gone):
             parts.append(deleted(name, gone, RETRAIN))
     return pa.concat_tables(parts)

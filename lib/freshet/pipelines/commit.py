@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from freshet.intake import admit, remember
 from freshet.kernels.digest import as_hex
 from freshet.models.contract import ITEM, USER
 from freshet.pipelines.assembly import dedup_window
+from freshet.pipelines.challengers import Challengers
 from freshet.pipelines.gating import NO_LOOK, Gate, Look
 from freshet.pipelines.items import SideInformation
 from freshet.pipelines.micro_batch import REFUSED_WITH, Prepared, columns_of, numbers_of, prepare, quarantine, reasons_of
@@ -79,9 +80,9 @@ class Attempted:
         return max(0.0, time.time() - float(arrived.max()) / 1e6) if len(arrived) else 0.0
 
 
-def told(look: Look, sight: Sight) -> dict[str, pa.Table]:
-    """What gate and strategy have decided, as the part of a commit."""
-    rows = [*look.parts.values(), *sight.rows]
+def told(look: Look, sight: Sight, more: Sequence[pa.Table] = ()) -> dict[str, pa.Table]:
+    """What gate and strategy have decided, and what else was, as the part of a commit."""
+    rows = [*look.parts.values(), *sight.rows, *more]
     return {DECISIONS.name: pa.concat_tables(rows)} if rows else {}
 
 
@@ -97,6 +98,7 @@ class BatchCommitter:
         self._skipped: dict[int, str] = {}
         self._checkpoint_id: str | None = None
         self._say = say
+        self._end_challengers: Callable[[], None] = lambda: None
         self._moved()
         self._requests = Requests(opened, LOOK_EVERY, self._moved, say)
         self.so_far = totals(opened.history.live())
@@ -109,6 +111,9 @@ class BatchCommitter:
         self._watch = Watch(self._opened, self._say) if self._opened.settings.strategy.watches else None
         self._gate = Gate(self._opened) if self._opened.settings.gate.publish != "head" else None
         self._follower = Follower(self._opened, self._say)
+        self._end_challengers()
+        self._challengers = Challengers(self._opened, self._say)
+        self._end_challengers = self._challengers.close
 
     def serve(self) -> None:
         """Do what other processes have asked for, between two micro-batches, and let a candidate catch up."""
@@ -147,7 +152,7 @@ class BatchCommitter:
         else:
             self._commit(attempt, prepared, done)
         self.serve()
-        self._side.take()
+        self._challengers.take(self._side.take())
         failpoint("before_spark_commit", batch_id)
 
     def pass_unread(self, batch_id: int, reason: str) -> None:
@@ -187,8 +192,12 @@ class BatchCommitter:
             look = self._gate.look(prepared.admitted.events) if self._gate else NO_LOOK
         sight = self._watch.look(fields, learned.metrics, attempt.lag()) if self._watch else NO_SIGHT
         fields |= look.fields | {"metrics": [vars(metric) for metric in (*learned.metrics, *look.metrics)]}
-        snapshot = opened.writer.commit(opened.writer.begin(), {**prepared.parts, **told(look, sight)}, fields)
+        with attempt.watch("challengers"):
+            beside, given_up = self._challengers.learn(prepared.admitted.events, fields)
+        parts = {**prepared.parts, **told(look, sight, given_up)}
+        snapshot = opened.writer.commit(opened.writer.begin(), parts, fields, beside)
         with attempt.watch("apply"):
+            self._challengers.committed(prepared.admitted.clock)
             if self._gate is not None:
                 self._gate.committed(look, learned.changes)
             head.apply(learned.changes, learned.digest)

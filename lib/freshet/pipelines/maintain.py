@@ -8,6 +8,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from freshet.errors import AlreadyRunning
+from freshet.pipelines.challengers import LINE
 from freshet.pipelines.opening import open_reading
 from freshet.pipelines.requesting import ask
 from freshet.pipelines.starting import as_writer
@@ -16,7 +17,7 @@ from freshet.settings import Settings
 from freshet.store import maintain as steps
 from freshet.store.commit import Writer
 from freshet.store.decisions import REQUEST_ID
-from freshet.store.snapshots import MAINTAIN
+from freshet.store.snapshots import MAINTAIN, line
 
 DAY = 86_400.0
 
@@ -41,7 +42,11 @@ def carry_out(writer: Writer, settings: Settings, wanted: Mapping[str, bool]) ->
     """Do what is wanted, as the one who holds the model; what was done."""
     done: dict[str, Any] = {}
     if wanted["compact"]:
-        done["base_version"] = steps.compact(writer).base_version if _changed(writer) else None
+        done["base_version"] = steps.compact(writer).base_version if _changed(writer, writer.line) else None
+        beside = {line(row.branch) for row in writer.history.live() if row.branch.startswith(LINE)}
+        for challenger in sorted(one for one in beside if _changed(writer, one)):
+            newest = writer.history.newest(challenger)
+            done[challenger] = steps.compact(writer, newest.version if newest else None).base_version
     if wanted["retention"]:
         done["commits_dropped"] = steps.drop_log(writer, settings.store.log_retention / DAY)
     if wanted["orphans"]:
@@ -53,9 +58,9 @@ def carry_out(writer: Writer, settings: Settings, wanted: Mapping[str, bool]) ->
     return done
 
 
-def _changed(writer: Writer) -> bool:
-    """Whether a row was learned since the newest base."""
-    newest = writer.history.newest(writer.line)
+def _changed(writer: Writer, line: str) -> bool:
+    """Whether a row of a line was learned since its newest base."""
+    newest = writer.history.newest(line)
     if newest is None:
         return False
     base = writer.history.newest_base(newest.version)

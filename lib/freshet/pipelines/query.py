@@ -24,6 +24,7 @@ from freshet.schema import (
 )
 from freshet.settings import Settings
 from freshet.store.parameters import state
+from freshet.store.snapshots import Snapshot
 
 # Running sums over the versions of a path; rmse is stored as squared errors.
 METRICS_SQL = """
@@ -45,12 +46,31 @@ select version, event_clock, metric, scoring, learner, slice, events,
 from sums
 """
 
+# Both scored the same events of a micro-batch before they learned them; sums are over the versions of one branch of a challenger.
+CHALLENGERS_SQL = """
+with one as (
+  select version, branch, kind, checkpoint_id, batch_id, m.metric, m.scoring, m.slice, m.total, m.events
+  from all_snapshots lateral view explode(metrics) as m
+  where kind in ('learn', 'challenge') and m.learner = get_json_object(settings, '$.model.name')
+), mine as (select * from one where kind = 'challenge'), theirs as (select * from one where kind = 'learn'), both as (
+  select mine.branch, mine.version, theirs.version as model_version, metric, scoring, slice, mine.events,
+    mine.total as mine, theirs.total * mine.events / theirs.events as model
+  from mine join theirs using (checkpoint_id, batch_id, metric, scoring, slice) where mine.events > 0 and theirs.events > 0
+)
+select regexp_extract(branch, '^challenger-(.*)@', 1) as challenger, branch, version, model_version, metric, scoring, slice, events,
+  mine / events as value, model / events as model_value,
+  sum(mine) over so_far / sum(events) over so_far as cumulative,
+  sum(model) over so_far / sum(events) over so_far as model_cumulative
+from both window so_far as (partition by branch, metric, scoring, slice order by version)
+"""
+
 
 def sql(spark: SparkSession, settings: Settings, query: str, as_of: int | None = None) -> pa.Table:
     """The answer to one SQL query over the views of the model, the state being that of `as_of` (default: newest).
 
-    Views: events, quarantine, ids, parameters (the state), parameters_log (every committed change), snapshots, metrics,
-    decisions, requests, recommendations, items, histories. Raises FreshetError with Spark's own words for a bad query.
+    Views: events, quarantine, ids, parameters (the state), parameters_log (every committed change), snapshots, all_snapshots (of
+    every branch), metrics, challengers (what they and the model scored), decisions, requests, recommendations, items,
+    histories. Raises FreshetError with Spark's own words for a bad query.
     """
     reading = open_reading(spark, settings, as_of)
     register(spark, reading)
@@ -66,25 +86,30 @@ def register(spark: SparkSession, reading: Reading) -> None:
     for name, frame in views(spark, reading).items():
         frame.createOrReplaceTempView(name)
     spark.sql(METRICS_SQL).createOrReplaceTempView("metrics")
+    spark.sql(CHALLENGERS_SQL).createOrReplaceTempView("challengers")
 
 
 def views(spark: SparkSession, reading: Reading) -> dict[str, DataFrame]:
     """Each view by name; rows of attempts that were never committed are in none of them."""
     tables = reading.tables
-    commits = pa.table({"commit_id": pa.array([snapshot.commit_id for snapshot in reading.commits], pa.string())})
-    live = F.broadcast(spark.createDataFrame(commits))
+    mine, every = (_ids(spark, rows) for rows in (reading.commits, reading.history.live()))
 
-    def committed(name: str) -> DataFrame:
-        return tables.read(name).join(live, on="commit_id", how="left_semi")
+    def committed(name: str, of: DataFrame = mine) -> DataFrame:
+        return tables.read(name).join(of, on="commit_id", how="left_semi")
 
     parameters = state(tables, reading.history, reading.version)
     found = {name: committed(name) for name in (EVENTS.name, QUARANTINE.name, IDS.name, DECISIONS.name)}
     found |= {name: tables.read(name) for name in (REQUESTS.name, RECOMMENDATIONS.name, ITEMS.name)}
-    found[SNAPSHOTS.name] = committed(SNAPSHOTS.name)
+    found[SNAPSHOTS.name], found["all_snapshots"] = committed(SNAPSHOTS.name), committed(SNAPSHOTS.name, every)
     found[PARAMETERS.name] = parameters
     found["parameters_log"] = committed(PARAMETERS.name)
     found["histories"] = histories(parameters, found[IDS.name])
     return found
+
+
+def _ids(spark: SparkSession, rows: list[Snapshot]) -> DataFrame:
+    ids = pa.table({"commit_id": pa.array([row.commit_id for row in rows], pa.string())})
+    return F.broadcast(spark.createDataFrame(ids))
 
 
 def histories(parameters: DataFrame, ids: DataFrame) -> DataFrame:

@@ -23,7 +23,7 @@ from freshet.pipelines.opening import Reading, load_head, open_reading
 from freshet.pipelines.placing import Placement
 from freshet.settings import Settings
 from freshet.store.events import read_events
-from freshet.store.snapshots import ITEMS, LEARNING, RETRAIN, History, Snapshot
+from freshet.store.snapshots import ITEMS, LEARNING, PROMOTE, RETRAIN, History, Snapshot
 
 
 def replay(
@@ -37,7 +37,7 @@ def replay(
     """
     reading = open_reading(spark, settings, to_version)
     replayed = [snapshot for snapshot in reading.commits if snapshot.kind in LEARNING]
-    taken = [snapshot for snapshot in reading.commits if snapshot.kind in (ITEMS, RETRAIN)]
+    taken = [snapshot for snapshot in reading.commits if snapshot.kind in (ITEMS, RETRAIN, PROMOTE)]
     if from_version is not None:
         replayed = [snapshot for snapshot in replayed if snapshot.version >= from_version]
     if not replayed:
@@ -54,7 +54,7 @@ def replay(
                 place = Placement(spark, learner.model, runs[run])
                 stack.callback(place.close)
             while taken and taken[0].version < snapshot.version:
-                head = _retaken(reading, head, taken.pop(0), runs[run], learner)
+                head = _retaken(reading, head, taken.pop(0))
             events += table.num_rows
             features = runs[run].model.features
             relearn(head, learner, table, features, place, snapshot.event_clock or 0)
@@ -66,10 +66,13 @@ def replay(
     }
 
 
-def _retaken(reading: Reading, head: Head, snapshot: Snapshot, settings: Settings, learner: Learner) -> Head:
-    """The head after a version that learned no micro-batch: what was said of items once more, or a candidate as it was made."""
-    if snapshot.kind == RETRAIN:
-        return load_head(Reading(reading.tables, reading.history, snapshot.version, snapshot), settings, learner)
+def _retaken(reading: Reading, head: Head, snapshot: Snapshot) -> Head:
+    """The head after a version that learned no micro-batch: what was said of items once more, a candidate as it was made, or a
+    challenger as it was when it was promoted."""
+    if snapshot.kind in (RETRAIN, PROMOTE):
+        settings = Settings.from_json(History.settings_of(reading.tables, snapshot.version))
+        there = Reading(reading.tables, reading.history, snapshot.version, snapshot)
+        return load_head(there, settings, new_learner(settings))
     retake(reading.tables, head, snapshot)
     return head
 

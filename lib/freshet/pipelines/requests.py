@@ -11,13 +11,14 @@ from typing import Any
 from freshet.errors import CheckFailed, FreshetError
 from freshet.pipelines.candidates import commit_waiting
 from freshet.pipelines.maintain import carry_out
+from freshet.pipelines.promoting import promote
 from freshet.pipelines.publishing import publish
 from freshet.pipelines.rivals import is_candidate, publish_candidate
 from freshet.pipelines.rolling import roll_back
 from freshet.pipelines.starting import Opened
 from freshet.schema import DECISIONS, REQUESTS
 from freshet.store.decisions import REQUEST_ID, decision_row, open_requests
-from freshet.store.snapshots import MAINTAIN, PUBLISH, RETRAIN, ROLLBACK
+from freshet.store.snapshots import MAINTAIN, PROMOTE, PUBLISH, RETRAIN, ROLLBACK
 
 
 class Requests:
@@ -32,6 +33,7 @@ class Requests:
         self._version = -1
         self._kinds: dict[str, Callable[..., Any]] = {
             MAINTAIN: self._maintain, PUBLISH: self._publish, ROLLBACK: self._roll_back, RETRAIN: self._retrain,
+            PROMOTE: self._promote,
         }
 
     def serve(self) -> int:
@@ -89,6 +91,10 @@ class Requests:
             publish_candidate(self._opened, arguments["version"], reason=reason or "asked for", **asked)
         else:
             publish(self._opened.writer, self._opened.settings, reason=reason, **arguments, **asked)
+        self._moved()
+
+    def _promote(self, arguments: Mapping[str, Any], reason: str | None, asked: Mapping[str, Any]) -> None:
+        promote(self._opened, arguments["name"], reason=reason, force=arguments["force"], **asked)
         self._moved()
 
     def _roll_back(self, arguments: Mapping[str, Any], reason: str | None, asked: Mapping[str, Any]) -> None:

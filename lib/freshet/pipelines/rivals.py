@@ -11,44 +11,22 @@ tables. The rules are the gate's.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import pyarrow as pa
-
 from freshet.errors import FreshetError
-from freshet.learner import Learner
 from freshet.paired import norm_growth
 from freshet.pipelines.opening import Reading, load_head, load_memory
-from freshet.pipelines.rolling import batch_of, learn_again, left_to_learn
-from freshet.pipelines.starting import Opened, changed_structure
+from freshet.pipelines.pairing import paired, side_by_side
+from freshet.pipelines.rolling import learn_again, left_to_learn
+from freshet.pipelines.starting import OnBranch, Opened, changed_structure
 from freshet.policy.gate import HOLD, PUBLISH, REFUSE, Paired, Verdict, weigh
-from freshet.prequential import SERVED
-from freshet.schema import DECISIONS, SNAPSHOTS
+from freshet.schema import DECISIONS
 from freshet.settings import Settings
-from freshet.store.commit import Attempt, Writer
 from freshet.store.decisions import GATE, decision_row, decisions
 from freshet.store.snapshots import MAINTAIN, REBASE, RELEARN, RETRAIN, History, Snapshot
 
 AHEAD = 2  # micro-batches a candidate learns for each of the line: it gets nearer, and the stream hardly waits
-
-
-@dataclass
-class OnBranch:
-    """The writer of a model, on a branch beside its line."""
-
-    writer: Writer
-    line: str
-
-    @property
-    def history(self) -> History:
-        return self.writer.history
-
-    def begin(self) -> Attempt:
-        return self.writer.begin(self.line)
-
-    def commit(self, attempt: Attempt, parts: Mapping[str, pa.Table], fields: Mapping[str, Any]) -> Snapshot:
-        return self.writer.commit(attempt, parts, fields)
 
 
 def newest_candidate(history: History, line: str) -> Snapshot | None:
@@ -92,18 +70,11 @@ class Candidate:
     def evidence(self) -> list[Paired]:
         """What both scored before they learned it, micro-batch by micro-batch."""
         line, history = self._line, self._line.history
-        mine = [row for row in history.live() if row.branch == self.made.branch and row.kind == RELEARN]
         newest = history.newest(line.writer.line)
         assert newest is not None
-        theirs = {batch_of(row): row for row in history.commits(newest.version) if row.batch_id is not None}
-        pairs = [(row, theirs[batch_of(row)]) for row in mine if batch_of(row) in theirs]
-        if not pairs:
-            return []
-        told = _metrics(line, [row for pair in pairs for row in pair], line.learner)
-        return [
-            _paired(line.learner.judged_by, told[one.commit_id], told[other.commit_id]) for one, other in pairs
-            if told.get(one.commit_id) and told.get(other.commit_id)
-        ]
+        mine = [row for row in history.live() if row.branch == self.made.branch and row.kind == RELEARN]
+        pairs = side_by_side(history, mine, newest.version)
+        return paired(line.tables, pairs, line.learner.judged_by, {line.learner.model.name})
 
     def take_over(self, verdict: Verdict, actor: str, asked: Mapping[str, Any]) -> Snapshot:
         """Put the candidate in the place of the line: one commit, which holds the decision; then its head is the head."""
@@ -160,7 +131,7 @@ class Follower:
             return False
         self._met = newest.version
         seen = self._candidate.evidence()
-        events = sum(paired.sums["all"][2] for paired in seen)
+        events = sum(one.sums["all"][2] for one in seen)
         if events < max(rules.min_events, 2 * self._looked):
             return False
         self._looked = events
@@ -197,26 +168,3 @@ def publish_candidate(opened: Opened, version: int, *, actor: str, reason: str, 
     row = candidate.take_over(Verdict(PUBLISH, "forced", reason), actor, asked)
     return {"published": row.version, "candidate": version, "before": newest.version}
 
-
-def _metrics(opened: Opened, rows: list[Snapshot], learner: Learner) -> dict[str, dict[str, tuple[float, int]]]:
-    """By commit and slice the served sum and count of the metric the gate judges by."""
-    commits, versions = {row.commit_id for row in rows}, [row.version for row in rows]
-    frame = opened.tables.read(SNAPSHOTS.name).where(f"version between {min(versions)} and {max(versions)}")
-    frame = frame.selectExpr("commit_id", "explode(metrics) as m").select("commit_id", "m.*")
-    names = (learner.judged_by, f"{learner.judged_by}~sampled")
-    frame = frame.where(frame.metric.isin(*names) & (frame.scoring == SERVED) & (frame.learner == learner.model.name))
-    found: dict[str, dict[str, tuple[float, int]]] = {}
-    for row in opened.tables.collect(SNAPSHOTS.name, frame).to_pylist():
-        if row["commit_id"] in commits:
-            found.setdefault(row["commit_id"], {})[row["slice"]] = (row["total"], row["events"])
-    return found
-
-
-def _paired(metric: str, mine: Mapping[str, tuple[float, int]], theirs: Mapping[str, tuple[float, int]]) -> Paired:
-    """Their sums as if over the same number of events, where one of the two could not judge some of them."""
-    sums = {}
-    for name, (total, count) in mine.items():
-        other, events = theirs.get(name, (0.0, 0))
-        if count and events:
-            sums[name] = (total, other * count / events, count)
-    return Paired(metric, {"all": (0.0, 0.0, 0), **sums})

@@ -19,8 +19,9 @@ from freshet.pipelines.assembly import dedup_window
 from freshet.pipelines.items import take_again
 from freshet.pipelines.micro_batch import as_quarantine, prepare
 from freshet.pipelines.opening import Reading, load_head, load_memory, open_reading
+from freshet.pipelines.pairing import batch_of
 from freshet.pipelines.requesting import answer, ask
-from freshet.pipelines.starting import Opened, open_learner, turn
+from freshet.pipelines.starting import Opened, changed_structure, open_learner, turn
 from freshet.pipelines.stopwatch import Stopwatch
 from freshet.pipelines.watching import changed_at
 from freshet.program import actor
@@ -57,6 +58,11 @@ def as_learned(reading: Reading, settings: Settings) -> Settings:
     runs is the given ones' to say."""
     changed = changed_at(reading.tables, reading.history)
     recorded = Settings.from_json(History.settings_of(reading.tables, reading.version if changed is None else changed))
+    return here(recorded, settings)
+
+
+def here(recorded: Settings, settings: Settings) -> Settings:
+    """Recorded settings, where the model is and where it runs as the given ones say."""
     return recorded.model_copy(update={"store": settings.store, "stream": settings.stream, "spark": settings.spark})
 
 
@@ -81,6 +87,9 @@ def roll_back(
     evidence = {"events": events, "where": where, **asked}
     decision = decision_row("roll back", to, reason, evidence, actor, newest.version)
     row = opened.writer.rollback(to, reason, {DECISIONS.name: decision})
+    recorded = Settings.from_json(History.settings_of(opened.tables, to))
+    if changed_structure(recorded, opened.given):  # before a challenger with other rows was promoted
+        opened.given = here(recorded, opened.given)
     if opened.settings != opened.given:
         turn(opened, opened.given)  # what a strategy has changed ends here
     reload(opened, row)
@@ -114,8 +123,8 @@ def left_to_learn(opened: Opened, after: int, last: int) -> list[Snapshot]:
     history = opened.history
     newest = history.newest(opened.writer.line)
     assert newest is not None
-    done = {batch_of(row) for row in history.commits(newest.version) if row.kind in (*LEARNING, ITEMS)}
-    return [row for row in history.commits(last, above=after) if row.kind in (*LEARNING, ITEMS) and batch_of(row) not in done]
+    done = {_learned(row) for row in history.commits(newest.version) if row.kind in (*LEARNING, ITEMS)}
+    return [row for row in history.commits(last, above=after) if row.kind in (*LEARNING, ITEMS) and _learned(row) not in done]
 
 
 def learn_again(
@@ -140,9 +149,9 @@ def learn_again(
     return counts
 
 
-def batch_of(row: Snapshot) -> tuple[object, object]:
+def _learned(row: Snapshot) -> tuple[object, object]:
     """What a version learned: a micro-batch, or what the table `items` said, by the reason that names its version."""
-    return (ITEMS, row.reason) if row.kind == ITEMS else (row.checkpoint_id, row.batch_id)
+    return (ITEMS, row.reason) if row.kind == ITEMS else batch_of(row)
 
 
 def _events_of(events: Iterator[tuple[Snapshot, pa.Table]], row: Snapshot) -> pa.Table | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
+import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from freshet.engine import checkpoint
@@ -19,10 +21,10 @@ from freshet.pipelines.opening import Reading, load_head, load_memory
 from freshet.pipelines.passing import check_ended
 from freshet.pipelines.placing import Placement
 from freshet.schema import SNAPSHOTS
-from freshet.settings import Settings
-from freshet.store.commit import Writer
+from freshet.settings import OWN, Settings, over
+from freshet.store.commit import Attempt, Beside, Writer
 from freshet.store.lock import model_lock
-from freshet.store.snapshots import History, Snapshot
+from freshet.store.snapshots import PROMOTE, History, Snapshot
 from freshet.store.tables import Tables
 
 # What a model is made of: changed, the same rows would mean something else.
@@ -54,6 +56,26 @@ class Opened:
     adopted: bool
 
 
+@dataclass
+class OnBranch:
+    """The writer of a model, on a branch beside its line."""
+
+    writer: Writer
+    line: str
+
+    @property
+    def history(self) -> History:
+        return self.writer.history
+
+    def begin(self) -> Attempt:
+        return self.writer.begin(self.line)
+
+    def commit(
+        self, attempt: Attempt, parts: Mapping[str, pa.Table], fields: Mapping[str, Any], beside: Sequence[Beside] = ()
+    ) -> Snapshot:
+        return self.writer.commit(attempt, parts, fields, beside)
+
+
 @contextmanager
 def open_learner(
     spark: SparkSession, settings: Settings, adopt_checkpoint: bool, say: Callable[[str], None], from_here: bool = False
@@ -64,6 +86,7 @@ def open_learner(
     """
     store = settings.store
     run = secrets.token_hex(6)
+    check_challengers(settings)
     with ExitStack() as stack:
         stack.enter_context(model_lock(store.root, store.checkpoint_path))
         tables = Tables(spark, store.root, store.log_checkpoint_interval, store.log_retention)
@@ -88,6 +111,7 @@ def open_learner(
         opened = Opened(
             spark, settings, settings, tables, history, writer, learner, head, place, run, adopt_checkpoint or from_here)
         stack.callback(lambda: opened.place.close())
+        told_otherwise(opened, say)
         yield opened
 
 
@@ -105,6 +129,28 @@ def as_writer(tables: Tables, settings: Settings, reason: str) -> Iterator[Write
     with model_lock(settings.store.root, settings.store.checkpoint_path):
         run = secrets.token_hex(6)
         yield Writer.start(tables, History.load(tables), run=run, settings=settings.to_json(), reason=reason)
+
+
+def check_challengers(settings: Settings) -> None:
+    """Refuse a challenger that is judged by another metric than the model: nothing could be held against anything."""
+    mine = new_learner(settings).judged_by
+    for name, texts in settings.challengers.learners.items():
+        judged_by = new_learner(over(settings, texts)).judged_by
+        if judged_by != mine:
+            raise SettingsError(
+                f"Challenger {name} is judged by {judged_by}, the model by {mine}: they cannot be compared.",
+                remedy=f"Change challengers.learners.{name}.", problems=[(f"challengers.learners.{name}", texts, None)],
+            )
+
+
+def told_otherwise(opened: Opened, say: Callable[[str], None]) -> None:
+    """Say so where a promoted challenger learned with settings that the given ones do not repeat."""
+    newest = opened.history.newest(opened.writer.line)
+    promoted = [row for row in opened.history.commits(newest.version) if row.kind == PROMOTE] if newest else []
+    if promoted:
+        recorded = Settings.from_json(History.settings_of(opened.tables, promoted[-1].version))
+        if any(getattr(recorded, name) != getattr(opened.settings, name) for name in OWN):
+            say(f"version {promoted[-1].version} was promoted with other settings than these ({promoted[-1].reason})")
 
 
 def check_structure(newest: Snapshot | None, settings: Settings, tables: Tables) -> None:

@@ -8,13 +8,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from freshet.errors import SettingsError
 from freshet.settings.document import Given, Word, read
 from freshet.settings.model import Settings
 from freshet.settings.names import Place, every, find, nearest, nearest_choice
@@ -23,6 +25,8 @@ from freshet.settings.secrets import REDACTED, is_secret, redacted
 from freshet.settings.wanted import wanted
 
 DEFAULTS = "default.yaml"
+# What a challenger may have otherwise, and what of that it may not: events and the sample that is ranked are the same for all.
+OWN, SHARED = ("model", "popularity", "history", "window", "guard"), ("model.features", "model.seed")
 PREFIX = "FRESHET_"
 # Variables of the process that are no settings; and what Kubernetes gives every pod beside a service named freshet.
 _NO_SETTING = re.compile(PREFIX + r"(DEBUG|FAILPOINTS|FAILPOINT_MARKS|SERVICE_(HOST|PORT)(_.*)?|PORT(_.*)?)")
@@ -59,9 +63,49 @@ def load(
     settings = layers.settings()
     if all(values or not wrong for values, wrong in files):  # what is missing may stand in a file that could not be read
         problems += [_missing(key) for key in required if layers.values.get(tuple(key.split("."))) is None]
+    if settings is not None:
+        problems += _challengers(settings, layers.origins)
     refuse(problems)
     assert settings is not None
     return settings, layers.origins
+
+
+def over(settings: Settings, sets: Sequence[str]) -> Settings:
+    """What a challenger with these texts `a.b=value` learns with: the settings but for them, and no challengers of its own.
+
+    Raises SettingsError with every problem there is; such is a key of what must be the same for all that are compared.
+    """
+    given, problems = _flags(sets, ())
+    layers = _Layers(problems)
+    for place in every(Settings):
+        value: Any = settings
+        for name in place.path:
+            value = getattr(value, name)
+        inside = {(*place.path, key): one for key, one in value.items()} if place.is_map else {place.path: value}
+        layers.values |= {path: one for path, one in inside.items() if path[0] != "challengers"}
+    for one in given:
+        if one.key.partition(".")[0] not in OWN or one.key.startswith(SHARED):
+            wanted = f"a setting of {', '.join(OWN)}, but none of {', '.join(SHARED)}: the rest is the same for all"
+            problems.append(Problem(one.key, one.where, "what is not a challenger's own", wanted))
+        else:
+            layers.put(one)
+    made = layers.settings()
+    refuse(problems)
+    assert made is not None
+    return made
+
+
+def _challengers(settings: Settings, origins: Origins) -> list[Problem]:
+    """What is wrong with the challengers' own settings."""
+    found: list[Problem] = []
+    for name, texts in settings.challengers.learners.items():
+        key = f"challengers.learners.{name}"
+        try:
+            over(settings, texts)
+        except SettingsError as error:
+            problems = cast(tuple[Problem, ...], error.facts["problems"])
+            found += [replace(one, key=key, where=origins[key], given=f"{one.key} {one.given}") for one in problems]
+    return found
 
 
 def default_text() -> str:

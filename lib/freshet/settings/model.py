@@ -7,6 +7,7 @@ from typing import Self
 
 from pydantic import model_validator
 
+from freshet.settings.challenging import ChallengerSettings
 from freshet.settings.deciding import GateSettings, StrategySettings
 from freshet.settings.fields import Section, related
 from freshet.settings.learning import (
@@ -37,6 +38,7 @@ class Settings(Section):
     guard: GuardSettings = GuardSettings()
     metrics: MetricsSettings = MetricsSettings()
     gate: GateSettings = GateSettings()
+    challengers: ChallengerSettings = ChallengerSettings()
     strategy: StrategySettings = StrategySettings()
     lists: ListSettings = ListSettings()
     retrain: RetrainSettings = RetrainSettings()

@@ -6,6 +6,8 @@
 `commit` returns when the row stands and the table of snapshots moved by this row alone. It raises StoreFailed when an
 append failed (nothing was committed: begin again), Fenced when a learner with a higher epoch has taken over (the head
 must not take the changes). Every error of a part leaves rows that no snapshot row names; maintenance removes them.
+
+Versions of other branches may come in the same commit (`beside`): then it is several snapshot rows in one append, all or none.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -40,6 +42,15 @@ class Attempt:
     version: int
     branch: str
     parent: int | None
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A version of another line in the same commit: its rows by table, columns of its snapshot row."""
+
+    line: str
+    parts: Mapping[str, pa.Table]
+    fields: Mapping[str, Any]
 
 
 def new_commit_id(epoch: int) -> str:
@@ -134,38 +145,51 @@ class Writer:
 
     def branch_off(
         self, kind: str, version: int, reason: str, fields: Mapping[str, Any], parts: Mapping[str, pa.Table],
-        line: str | None = None,
+        line: str | None = None, alone: bool = False,
     ) -> Snapshot:
-        """Commit a version that stands on `version`, on a new branch `line@N` (default: a line named for the kind). Raises
-        StateDamaged when there is no such version."""
+        """Commit a version made from `version`, on a new branch `line@N` (default: a line named for the kind), which stands on it,
+        or `alone` on nothing but itself. Raises StateDamaged when there is no such version."""
         with self._lock:
             number = self.history.next_version()
             branch = f"{line or kind}@{number}"
-            path = (*self.history.path_of(version), (branch, None))
+            path = (*(() if alone else self.history.path_of(version)), (branch, None))
             attempt = Attempt(new_commit_id(self.epoch), number, branch, version)
             return self.commit(attempt, parts, {"kind": kind, "reason": reason, "path": path, **fields})
 
-    def commit(self, attempt: Attempt, parts: Mapping[str, pa.Table], fields: Mapping[str, Any]) -> Snapshot:
+    def commit(
+        self, attempt: Attempt, parts: Mapping[str, pa.Table], fields: Mapping[str, Any], beside: Sequence[Beside] = ()
+    ) -> Snapshot:
         """Append the parts and then the snapshot row; see the module for what it promises.
 
         `parts`: rows by table name, without the columns branch, snapshot_version and commit_id; empty ones are left
         out. `fields`: columns of the snapshot row; digest, row_counts, event_clock and published are the parent's where not
-        given.
+        given. `beside`: versions of other lines, which get the numbers after this one.
         """
         with self._lock:
             attempt = self._current(attempt)
             start = time.perf_counter()
-            appended = self._append_parts(attempt, {name: rows for name, rows in parts.items() if rows.num_rows})
+            every = [(attempt, parts, fields), *self._beside(attempt, beside)]
+            appended = self._append_parts(attempt, [(one, tables) for one, tables, _ in every])
             seconds = {f"append_{name}": one.seconds for name, one in appended.items()}
             seconds["append"] = time.perf_counter() - start
-            row = self._row(attempt, dict(fields), appended, seconds)
+            size = {name: one.bytes for name, one in appended.items()}
+            rows = [self._row(attempt, dict(fields), _counts(parts), size, seconds)]
+            rows += [self._row(one, dict(more), _counts(tables), {}, {}) for one, tables, more in every[1:]]
             self._uncertain = True
-            failpoint("before_snapshot_row", row.version)
-            table_version = self._append_row(row)
-            failpoint("after_snapshot_row", row.version)
-            self._stand_or_fall(row, table_version)
+            failpoint("before_snapshot_row", attempt.version)
+            table_version = self._append_rows(rows)
+            failpoint("after_snapshot_row", attempt.version)
+            self._stand_or_fall(rows, table_version)
             self._uncertain = False
-            return row
+            return rows[0]
+
+    def _beside(
+        self, attempt: Attempt, beside: Sequence[Beside]
+    ) -> Iterator[tuple[Attempt, Mapping[str, pa.Table], Mapping[str, Any]]]:
+        for number, one in enumerate(beside, attempt.version + 1):
+            newest = self.history.newest(one.line)
+            assert newest is not None
+            yield Attempt(new_commit_id(self.epoch), number, newest.branch, newest.version), one.parts, one.fields
 
     def _current(self, attempt: Attempt) -> Attempt:
         """The attempt at the number that is free now: a base may have been committed since it began."""
@@ -181,23 +205,31 @@ class Writer:
             return attempt
         return replace(attempt, version=self.history.next_version(), parent=between[-1].version)
 
-    def _append_parts(self, attempt: Attempt, parts: Mapping[str, pa.Table]) -> dict[str, Appended]:
-        """All at the same time; when one fails the others are waited for, so that nothing is written after the error."""
-        if not parts:
+    def _append_parts(
+        self, attempt: Attempt, parts: Sequence[tuple[Attempt, Mapping[str, pa.Table]]]
+    ) -> dict[str, Appended]:
+        """All tables at the same time; when one fails the others are waited for, so that nothing is written after the error."""
+        tables: dict[str, list[pa.Table]] = {}
+        for one, mine in parts:
+            for name, rows in mine.items():
+                if rows.num_rows:
+                    tables.setdefault(name, []).append(stamped(name, rows, one))
+        if not tables:
             return {}
-        with self.tables.in_parallel(len(parts)) as pool:
-            running = {name: pool.submit(self._append_part, attempt, name, rows) for name, rows in parts.items()}
+        with self.tables.in_parallel(len(tables)) as pool:
+            running = {name: pool.submit(self._append_part, attempt, name, rows) for name, rows in tables.items()}
             wait(running.values())
         return {name: future.result() for name, future in running.items()}
 
-    def _append_part(self, attempt: Attempt, name: str, rows: pa.Table) -> Appended:
+    def _append_part(self, attempt: Attempt, name: str, rows: list[pa.Table]) -> Appended:
         failpoint(f"before_{name}", attempt.version)
-        appended = self.tables.append(name, stamped(name, rows, attempt), note=attempt.commit_id)
+        appended = self.tables.append(name, pa.concat_tables(rows), note=attempt.commit_id)
         failpoint(f"after_{name}", attempt.version)
         return appended
 
     def _row(
-        self, attempt: Attempt, fields: dict[str, Any], appended: Mapping[str, Appended], seconds: Mapping[str, float]
+        self, attempt: Attempt, fields: dict[str, Any], counts: Mapping[str, int], size: Mapping[str, int],
+        seconds: Mapping[str, float],
     ) -> Snapshot:
         parent = None if attempt.parent is None else self.history.get(attempt.parent)
         if parent is not None:
@@ -205,35 +237,36 @@ class Writer:
             fields = {**inherited, **fields}
         elif "path" not in fields:
             fields["path"] = ((attempt.branch, None),)
-        rows = {**fields.pop("appended_rows", {}), **{name: one.rows for name, one in appended.items()}}
+        rows = {**fields.pop("appended_rows", {}), **counts}
         fields["stage_seconds"] = {**fields.get("stage_seconds", {}), **seconds}
         fields.setdefault("settings", self._settings)
         return Snapshot(
             version=attempt.version, commit_id=attempt.commit_id, branch=attempt.branch, parent=attempt.parent,
-            epoch=self.epoch, run=self.run, code_version=__version__, committed_at=time.time_ns() // 1000,
-            appended_rows=rows,
-            appended_bytes={name: one.bytes for name, one in appended.items()}, **fields,
+            epoch=self.epoch, run=fields.pop("run", self.run), code_version=__version__, committed_at=time.time_ns() // 1000,
+            appended_rows=rows, appended_bytes=size, **fields,
         )
 
-    def _append_row(self, row: Snapshot) -> int:
-        """Append the one row that commits; the Delta version it became."""
-        table = pa.Table.from_pylist([to_record(row)], schema=self.tables.arrow_schema(SNAPSHOTS.name))
+    def _append_rows(self, rows: Sequence[Snapshot]) -> int:
+        """Append what commits; the Delta version it became."""
+        table = pa.Table.from_pylist([to_record(row) for row in rows], schema=self.tables.arrow_schema(SNAPSHOTS.name))
         try:
-            return self.tables.append(SNAPSHOTS.name, table, note=row.commit_id).version
+            return self.tables.append(SNAPSHOTS.name, table, note=rows[0].commit_id).version
         except StoreFailed:
             # The answer may have been lost on its way while the row landed: the log knows.
-            entry = self.tables.find_commit(SNAPSHOTS.name, row.commit_id)
+            entry = self.tables.find_commit(SNAPSHOTS.name, rows[0].commit_id)
             if entry is None:
                 raise
             return entry.version
 
-    def _stand_or_fall(self, row: Snapshot, table_version: int) -> None:
-        """The head may take the changes only if this row stands; the rows are read again unless it came alone."""
+    def _stand_or_fall(self, rows: Sequence[Snapshot], table_version: int) -> None:
+        """The head may take the changes only if these rows stand; the table is read again unless they came alone."""
         if table_version == self.history.table_version + 1:
-            self.history.add(row)
+            for row in rows:
+                self.history.add(row)
             self.history.table_version = table_version
         else:
             self.history.replace(History.load(self.tables))
+        row = rows[0]
         stands = self.history.get(row.version)
         if stands is None or stands.commit_id != row.commit_id or self.history.epoch != self.epoch:
             raise _fenced(self, max(self.history.rows, key=lambda one: (one.epoch, one.version)), row.version)
@@ -246,6 +279,10 @@ def _fenced(writer: Writer, winner: Snapshot, version: int) -> Fenced:
         remedy="This learner must end. Leave one learner per model; start again when the other has ended.",
         epoch=writer.epoch, winner=winner.run, winner_epoch=winner.epoch, version=version,
     )  # fmt: skip
+
+
+def _counts(parts: Mapping[str, pa.Table]) -> dict[str, int]:
+    return {name: rows.num_rows for name, rows in parts.items() if rows.num_rows}
 
 
 def stamped(name: str, rows: pa.Table, attempt: Attempt) -> pa.Table:

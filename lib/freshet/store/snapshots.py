@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 START, LEARN, REFUSED, SKIP, ROLLBACK, BASE, MAINTAIN = "start", "learn", "refused", "skip", "rollback", "base", "maintain"
 ITEMS, PUBLISH, RELEARN, RETRAIN, REBASE = "items", "publish", "relearn", "retrain", "rebase"
+CHALLENGE, PROMOTE = "challenge", "promote"
 LEARNING = (LEARN, RELEARN)  # kinds whose events are part of the state
 BACKFILL = "backfill "  # what checkpoint ids begin with where no stream made the micro-batch
 _TEXTS = ("settings", "metrics", "sources")  # most of a row's bytes, and needed by nobody who only wants versions
@@ -137,7 +138,7 @@ class History:
         self._live.append(row)
         self._by_version[row.version] = row
         self._by_branch.setdefault(row.branch, []).append(row.version)
-        if row.checkpoint_id is not None and row.batch_id is not None:
+        if row.checkpoint_id is not None and row.batch_id is not None and row.kind != CHALLENGE:
             self._by_batch[row.checkpoint_id, row.batch_id] = row
 
     def add(self, row: Snapshot) -> None:
@@ -207,7 +208,8 @@ class History:
 
     def last_of_checkpoint(self, checkpoint_id: str) -> Snapshot | None:
         """The newest live row made from that checkpoint."""
-        return next((row for row in reversed(self._live) if row.checkpoint_id == checkpoint_id), None)
+        mine = (row for row in reversed(self._live) if row.checkpoint_id == checkpoint_id and row.kind != CHALLENGE)
+        return next(mine, None)
 
     def last_streamed(self, branch: str = MAIN) -> Snapshot | None:
         """The live row of the last micro-batch of the newest checkpoint that a line was learned from.
