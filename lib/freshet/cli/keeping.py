@@ -124,9 +124,8 @@ def promote(common: Common, challenger: str, force: bool, reason: str | None) ->
         from freshet.pipelines import promoting
         from freshet.terminal import ProgressTable
 
-        done = promoting.promote_challenger(
+        return promoting.promote_challenger(
             spark, settings, name=challenger, reason=reason, force=force, say=ProgressTable().say)
-        return done | {"next": "give these settings from the next start on"} if "settings" in done else done
 
     run(common, call, show=show, wait=True)
 

@@ -64,7 +64,10 @@ def promote(
             f"Challenger {name} is not promoted: {words}.", remedy="To promote it all the same: --force --reason ...",
             rule=verdict.rule)
     version = _take_over(opened, one, words, evidence, actor)
-    return {"promoted": version, "challenger": name, "before": before.version, "rule": verdict.rule, "settings": list(texts)}
+    return {
+        "promoted": version, "challenger": name, "before": before.version, "rule": verdict.rule, "settings": list(texts),
+        "next": "give these settings from the next start on",
+    }
 
 
 def _found(opened: Opened, name: str) -> Challenger:
