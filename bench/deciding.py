@@ -1,5 +1,6 @@
 """What deciding costs. The gate: catching up with micro-batches of 200,000 events, the published version in memory and scored
-with the head, beside a learner that publishes every version; two learners of one session take the same files in turn.
+with the head, beside a learner that publishes every version; two learners of one session take the same files in turn. A challenger:
+the same with micro-batches of 1,000 events, one of the two with a second learner of other settings beside the default model.
 Publishing and rolling back: a model of a million rows, by a learner that runs, from the request it takes up to the last commit
 and the head of then; seconds, on a machine of the size above.
 """
@@ -20,6 +21,8 @@ from freshet.pipelines.publishing import publish
 from freshet.pipelines.rolling import roll_back
 from freshet.pipelines.starting import open_learner
 
+SMALL = 1_000
+LEARNERS = {"alone": [], "challenged": ["challengers.learners.quick=[model.optimizer.learning_rate=0.2]"]}
 GATES = {name: [f"gate.publish={name}"] for name in ("head", "judged")}
 
 
@@ -33,11 +36,20 @@ def measure(options: Options) -> Result:
     result.figures.append(ratio("deciding.gate", "a micro-batch of 200,000 events with the gate over one without", ours, plain))
     result.tables.append(stage_table("Stages of a micro-batch of 200,000 events", {
         name: [one.stages | {"whole trigger": one.seconds} for one in laps] for name, laps in fed.items()}, 1.0, "s"))
+    result.figures.append(_challenged(options))
     rows, laps = _commands(options)
     for name, seconds in laps.items():
         value, low, high = middle(seconds)
         result.figures.append(Figure(f"deciding.{name}", f"seconds of {name} on {rows:,} rows", value, low, high, f"{len(seconds)} times"))
     return result
+
+
+def _challenged(options: Options) -> Figure:
+    count = WARM + options.pairs(40, 8)
+    files = EventFiles(count, SMALL, "parquet", seed=options.seed)
+    fed = side_by_side(options.folder("challenged"), files, count, WARM, LEARNERS)
+    ours, plain = ([one.seconds for one in fed[name]] for name in ("challenged", "alone"))
+    return ratio("deciding.challenger", "a micro-batch of 1,000 events with a challenger over one without", ours, plain)
 
 
 def _commands(options: Options) -> tuple[int, dict[str, list[float]]]:

@@ -38,6 +38,7 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "real": ("real", "Public sets"),
     "labels": ("labels", "Clicked or not"),
     "batch": ("batch", "Several passes over the same events"),
+    "scale": ("scale", "Twenty million ratings, and MLlib"),
     "drift": ("drift", "Changes, and what is done about them"),
 }
 NEEDS_DATA = ("quality", "real", "labels", "batch")

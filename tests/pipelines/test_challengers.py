@@ -113,3 +113,25 @@ def test_one_that_runs_away_is_given_up_and_the_model_learns_on(site) -> None:
     assert [report.kind for report in reports] == ["learn"] * 3
     told = site.sql("select reason from decisions where kind = 'refuse'")
     assert len(told) == 1 and told[0]["reason"].startswith("challenger wild: ")
+
+
+def test_what_is_said_of_items_reaches_challengers_too(site) -> None:
+    def tell(category: str) -> None:
+        rows = [(f"i{number}", category) for number in range(20)]
+        frame = site.spark.createDataFrame(rows, "item_id string, category string")
+        frame = frame.selectExpr("item_id", "cast(null as string) as title", "category", "cast(null as map<string,string>) as attributes")
+        frame.write.format("delta").mode("append").save(f"{site.folder}/model/items")
+
+    site.sets += ["model.features.items=[category]", TWIN]
+    site.write(240, 120)
+    site.train()
+    tell("early")
+    site.write(360, 120, resume=True)
+    site.train()
+    tell("later")
+    site.write(480, 120, resume=True)
+    site.train()
+    assert digests(site, "challenger-twin") == digests(site, "main")
+    taken = [row.branch.partition("@")[0] for row in site.snapshots() if row.kind == "items"]
+    assert taken == ["main", "challenger-twin"] * 2
+    assert len({row.branch for row in site.snapshots()}) == 2  # nobody began anew

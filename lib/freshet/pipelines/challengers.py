@@ -129,8 +129,10 @@ class Challengers:
             how = "as a copy of the model"
         elif begin == "nothing":
             how = "at nothing"
+            self._tell_of_items(one)
         else:
             how = f"with the {self._learn_all(one):,} events that the model has learned"
+            self._tell_of_items(one)
         newest, head = line.history.newest(line.writer.line), one.opened.head
         assert newest is not None
         rows = {block: head.gather(block, table.keys.copy())[0] for block, table in head.tables.items()}
@@ -143,8 +145,7 @@ class Challengers:
         row = line.writer.branch_off(
             CHALLENGE, newest.version, words, fields, {PARAMETERS.name: to_arrow(head.blocks, rows)}, one.line, alone=True)
         self._say(f"challenger {name} {words} (version {row.version})")
-        one.opened.writer = OnBranch(line.writer, one.line)  # type: ignore[assignment]
-        return one
+        return on_branch(one)
 
     def _learn_all(self, one: Challenger) -> int:
         line, mine, count = self._line, one.opened, 0
@@ -157,11 +158,15 @@ class Challengers:
             count += table.num_rows
             if number & (number - 1) == 0 or number == len(learned):
                 self._say(f"challenger {one.name}: learned {number} of {len(learned)} versions, {count:,} events")
+        return count
+
+    def _tell_of_items(self, one: Challenger) -> None:
+        """What is said of items now: when it was said does not matter to what was learned of clicks."""
+        line, mine = self._line, one.opened
         keys = line.head.tables[ITEM_ATTRIBUTES].keys if ITEM_ATTRIBUTES in line.head.blocks else np.empty(0, np.int64)
-        if len(keys):  # what is said of items now: when it was said does not matter to what was learned of clicks
+        if len(keys):
             told = line.head.gather(ITEM_ATTRIBUTES, keys.copy())[0]
             mine.head.apply(*describe(mine.head, told.keys, told.links))
-        return count
 
     def _describe(self, one: Challenger) -> None:
         """What the model took of `items` after the challenger's newest version: a process may have ended in between."""
@@ -187,8 +192,7 @@ def in_step(opened: Opened, name: str) -> Challenger | None:
     head = load_head(Reading(opened.tables, history, newest.version, newest), one.opened.settings, one.opened.learner)
     head.ids, head.seen = opened.head.ids, opened.head.seen
     one.opened.head, one.opened.run = head, newest.run
-    one.opened.writer = OnBranch(opened.writer, one.line)  # type: ignore[assignment]
-    return one
+    return on_branch(one)
 
 
 def stands(history: History, newest: Snapshot, version: int) -> bool:
@@ -214,6 +218,14 @@ def open_one(opened: Opened, name: str) -> Challenger:
     place = Placement(opened.spark, learner.model, settings)
     run = secrets.token_hex(6)
     return Challenger(name, replace(opened, settings=settings, given=settings, learner=learner, head=head, place=place, run=run))
+
+
+def on_branch(one: Challenger) -> Challenger:
+    """The same, whose commits go to its branch, with its settings."""
+    mine = one.opened
+    told = {"settings": mine.settings.to_json(), "run": mine.run}
+    mine.writer = OnBranch(mine.writer, one.line, told)  # type: ignore[assignment]
+    return one
 
 
 def copy(source: Head, into: Head) -> None:

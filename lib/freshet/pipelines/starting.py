@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -62,6 +62,7 @@ class OnBranch:
 
     writer: Writer
     line: str
+    told: Mapping[str, Any] = field(default_factory=dict)  # columns of each of its snapshot rows
 
     @property
     def history(self) -> History:
@@ -73,7 +74,7 @@ class OnBranch:
     def commit(
         self, attempt: Attempt, parts: Mapping[str, pa.Table], fields: Mapping[str, Any], beside: Sequence[Beside] = ()
     ) -> Snapshot:
-        return self.writer.commit(attempt, parts, fields, beside)
+        return self.writer.commit(attempt, parts, {**self.told, **fields}, beside)
 
 
 @contextmanager
