@@ -71,6 +71,17 @@ def test_after_an_alarm_it_says_whether_the_loss_is_still_there(detector: str) -
     assert [alarm.detector for _, alarm in alarms(watched(detector), values)] == [detector]
 
 
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_it_says_when_half_of_a_loss_is_regained(detector: str) -> None:
+    values, told = series(5, 4.0), watched(detector)
+    values[CHANGE + 20 :] -= 4.0 * 0.03
+    well = []
+    for value in values[: CHANGE + 30]:
+        told.update(value * EVENTS, EVENTS)
+        well.append(told.recovered)
+    assert not any(well[: CHANGE + 20]) and well[CHANGE + 25]
+
+
 def test_small_micro_batches_are_gathered() -> None:
     """The same events in fourths make the same values, and the same alarm."""
     values = series(1, 4.0)

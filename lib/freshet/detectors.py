@@ -101,6 +101,14 @@ class Series:
         self._noise = 0.0
         self._detectors: dict[str, Detector] = {}
 
+    @property
+    def recovered(self) -> bool:
+        """Whether the newest values say that more than half of what was lost at the last alarm is regained."""
+        since = self._since
+        if since is None or self._values < SHORTEST:
+            return False
+        return _regained(since, fmean(list(self._recent)[-SHORTEST:]))
+
     def update(self, total: float, events: int) -> Alarm | None:
         """Take a micro-batch: the sum over its events, and how many they are."""
         self._total, self._count = self._total + total, self._count + events
@@ -122,7 +130,7 @@ class Series:
             for detector in self._detectors.values():
                 detector.update(value / self._noise)
         since, now = self._since, fmean(list(self._recent)[-(self._settle // 2) :])
-        if since is None or since.now - now > (since.now - since.before) / 2:
+        if since is None or _regained(since, now):
             return None
         return Alarm(self.signal, SETTLED, since.before, now, self._noise, self._values)
 
@@ -134,3 +142,7 @@ class Series:
         alarm = Alarm(self.signal, found[0], fmean(recent[:-SHORTEST]), fmean(recent[-SHORTEST:]), self._noise, self._values)
         self._begin(alarm)
         return alarm
+
+
+def _regained(since: Alarm, now: float) -> bool:
+    return since.now - now > (since.now - since.before) / 2

@@ -163,7 +163,8 @@ SNAPSHOTS = Table("snapshots", "a version of the model; appending it is the comm
 DECISIONS = Table("decisions", "a recorded choice with its reason", (
     Column("decision_id", "string", "id of the decision", True),
     Column("kind", "string",
-           "publish, hold, roll back, promote, alarm, adapt, retrain, reset, skip, refuse, adopt, maintain, backfill", True),
+           "publish, hold, roll back, promote, alarm, adapt, recovered, retrain, reset, skip, refuse, adopt, maintain, backfill",
+           True),
     Column("version", "bigint", "version it is about"),
     Column("from_version", "bigint", "version that stood before"),
     Column("reason", "string", "why", True),

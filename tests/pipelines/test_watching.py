@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from freshet.demo.dirt import Dirt
+from freshet.errors import FreshetError
 from freshet.pipelines.replay import replay
-from freshet.pipelines.rolling import rollback
+from freshet.pipelines.rolling import roll_back, rollback
 from freshet.pipelines.starting import open_learner
 from freshet.pipelines.status import decided
 from freshet.pipelines.watching import changed_at, restored
-from freshet.settings import Settings
+from freshet.settings import Change, Settings
 from freshet.store.snapshots import History
 from freshet.store.tables import Tables
 
@@ -81,7 +82,8 @@ def test_what_is_restored_is_what_ran_and_a_roll_back_ends_a_change(site) -> Non
         rows = decided(site.spark, site.settings(), n=9, evidence=True)
         since = next(s.version for s in learned if s.version > rows[0]["version"])  # the commit the alarm came with
         later = sum(s.version > since for s in learned)
-        assert asdict(strategy.state) == {"waits": {"refusals": 50 - later}, "factor": 3.0, "left": 40 - later, "lagging": False}
+        assert asdict(strategy.state) == {
+            "waits": {"refusals": 50 - later}, "change": Change(3.0, 40), "left": 40 - later, "signal": "refusals", "lagging": False}
         assert strategy.series["refusals"]._since.now == rows[0]["evidence"]["now"]
         assert strategy.series["refusals"]._values == later
     rollback(site.spark, site.settings(), to=learned[2].version, reason="from here", events="relearn")
@@ -106,3 +108,53 @@ def test_it_rolls_back_asks_for_a_retrain_and_runs_the_command(site, tmp_path: P
     assert back["actor"] == "strategy" and back["version"] == rows[0]["version"]  # what is published
     assert json.loads(out.read_text())["seen"] == "refusals"
     assert replay(site.spark, site.settings(), verify=True)["verified"]
+
+
+def test_a_freeze_is_a_run_that_learns_nothing_replays_and_ends(site, new_site) -> None:
+    site.sets += [*WATCHED, "strategy.refusals=[freeze for 4 micro-batches]"]
+    write(site)
+    site.train()
+    told = story(site)
+    assert [kind for kind, _, _ in told] == ["alarm", "adapt", "adapt"] and told[2][2].endswith("it is learned again")
+    learned = [s for s in site.snapshots() if s.kind == "learn"]
+    recorded = History.settings_by_version(Tables(site.spark, site.settings().store.root), [s.version for s in learned])
+    frozen = [Settings.from_json(recorded[s.version]).model.frozen for s in learned]
+    assert 1 <= sum(frozen) <= 4 and not frozen[0] and not frozen[-1]
+    # What it has learned stands still, whom it has met does not.
+    moved = site.sql("select snapshot_version as version, collect_set(block) as blocks from parameters_log group by 1")
+    blocks = {row["version"]: set(row["blocks"]) for row in moved}
+    counted = {"history", "history_archive", "popularity", "totals", "window"}
+    for snapshot, still in zip(learned, frozen, strict=True):
+        assert (blocks[snapshot.version] <= counted) == still, (snapshot.version, blocks[snapshot.version])
+        assert snapshot.read_count == snapshot.accepted_count + snapshot.quarantined_count + snapshot.duplicate_count + snapshot.late_count
+    accepted = site.sql("select count(*) as n from events")[0]["n"]
+    assert accepted == sum(s.accepted_count for s in learned)
+    assert replay(site.spark, site.settings(), verify=True)["verified"]
+
+    other = new_site("halting", site.sets)
+    write(other)
+    reads = [s.read_count for s in learned]
+    amid = frozen.index(True) + 1
+    other.train(until=lambda n: n >= sum(reads[:amid]))
+    other.train()
+    assert other.digest() == site.digest()
+    # Learned again after a rollback, they are learned.
+    rollback(site.spark, site.settings(), to=learned[2].version, reason="from here", events="relearn")
+    again = [s for s in site.snapshots() if s.kind == "relearn"]
+    assert len(again) == len(learned) - 3 and again[-1].digest != learned[-1].digest
+    assert replay(site.spark, site.settings(), verify=True)["verified"]
+    frozen_by_hand = site.settings("model.frozen=true")
+    with open_learner(site.spark, frozen_by_hand, False, lambda _: None) as opened, pytest.raises(FreshetError, match="nothing would be learned"):
+        roll_back(opened, to=learned[2].version, actor="me", reason="x", events="relearn")
+
+
+def test_a_lag_that_was_told_is_not_told_again_by_a_restart(site) -> None:
+    site.sets += ["strategy.max_lag=0.001 seconds"]
+    site.write(80, 40)
+    site.train()
+    site.write(160, 40, resume=True)
+    site.train()
+    assert [kind for kind, _, _ in story(site)] == ["alarm"]
+    site.write(200, 40, resume=True)
+    site.train("strategy.max_lag=9 days")
+    assert [kind for kind, _, _ in story(site)] == ["alarm", "recovered"]

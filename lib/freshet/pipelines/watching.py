@@ -1,7 +1,7 @@
 """The strategy beside a running learner: looks at each micro-batch before its commit, acts after it.
 
 Nothing of it is kept but rows: at a start the series are made anew from the committed metrics, and what is still in force is found
-in the decisions. A change of the learning rate is a run of its own, whose settings stand with its versions: so it replays.
+in the decisions. A change of learning is a run of its own, whose settings stand with its versions: so it replays.
 """
 
 from __future__ import annotations
@@ -18,9 +18,24 @@ from pyspark.sql import functions as F
 
 from freshet.detectors import SETTLED, Alarm, Series
 from freshet.pipelines.starting import Opened, turn
-from freshet.policy.strategy import ADAPT, ALARM, ALERT, ROLL_BACK, SIGNALS, Counts, Decided, State, Strategy, readings
+from freshet.policy.strategy import (
+    ADAPT,
+    ALARM,
+    ALERT,
+    LAG,
+    METRIC,
+    RECOVERED,
+    ROLL_BACK,
+    SIGNALS,
+    Counts,
+    Decided,
+    State,
+    Strategy,
+    readings,
+)
 from freshet.report import Metric
 from freshet.schema import DECISIONS, HISTORY, POPULARITY, SNAPSHOTS
+from freshet.settings import RATES, Change
 from freshet.store.decisions import STRATEGY, decision_row, decisions
 from freshet.store.snapshots import LEARN, LEARNING, REFUSED, ROLLBACK, History, Snapshot
 from freshet.store.tables import Tables
@@ -77,9 +92,7 @@ class Watch:
                 alert(self._opened.settings.strategy.command, {"reason": one.reason, **one.evidence}, self._say)
 
     def _follow(self) -> None:
-        wanted = self._opened.given
-        if self._strategy.factor != 1.0:
-            wanted = wanted.with_rates(self._strategy.factor)
+        wanted = self._opened.given.with_change(self._strategy.change)
         if wanted != self._opened.settings:
             turn(self._opened, wanted)
 
@@ -119,7 +132,7 @@ def _counts(row: Mapping[str, Any], before: Mapping[str, int]) -> Counts:
 def _own(tables: Tables, history: History) -> list[dict[str, Any]]:
     """What the strategy has decided, the oldest first."""
     rows = tables.collect(DECISIONS.name, decisions(tables, history).where(F.col("actor") == STRATEGY)).to_pylist()
-    own = [row | {"evidence": json.loads(row["evidence"])} for row in rows if row["kind"] in (ALARM, ADAPT)]
+    own = [row | {"evidence": json.loads(row["evidence"])} for row in rows if row["kind"] in (ALARM, ADAPT, RECOVERED)]
     return sorted(own, key=lambda row: (row["snapshot_version"], row["evidence"].get("batches", 0)))
 
 
@@ -144,7 +157,7 @@ def _metrics(opened: Opened, commits: Sequence[Snapshot]) -> dict[str, list[Metr
 
 def _state(taken: Sequence[Mapping[str, Any]], history: History, cool_down: int) -> State:
     """What is still in force, counted in micro-batches on whatever branch: a roll back must not make the same answer possible at
-    once. It ends a change of the learning rate."""
+    once. It ends a change of learning."""
     looked = [row.version for row in history.live() if row.kind in (LEARN, REFUSED)]
 
     def since(row: Mapping[str, Any]) -> int:
@@ -154,23 +167,27 @@ def _state(taken: Sequence[Mapping[str, Any]], history: History, cool_down: int)
     for row in taken:
         if row["kind"] == ALARM and row["evidence"]["done"] and since(row) < cool_down:
             state.waits[row["evidence"]["seen"]] = cool_down - since(row)
+    late = [row["kind"] for row in taken if row["evidence"].get("seen") == LAG and row["kind"] != ADAPT]
+    state.lagging = late[-1:] == [ALARM]
     last = in_force(taken, history)
-    if last is not None:
-        state.left = max(0, last["evidence"]["batches"] - since(last))
-        state.factor = last["evidence"]["factor"] if state.left else 1.0
+    left = 0 if last is None else last["evidence"]["batches"] - since(last)
+    if last is not None and left > 0:
+        known = last["evidence"]
+        state.change, state.left = Change(known["factor"], known["batches"], known.get("kind", RATES)), left
+        state.signal = known.get("of", METRIC)
     return state
 
 
 def in_force(taken: Sequence[Mapping[str, Any]], history: History) -> Mapping[str, Any] | None:
-    """The decision that changed the learning rate, where nothing has ended that."""
+    """The decision that changed learning, where nothing has ended that."""
     changes = [row for row in taken if row["kind"] == ADAPT]
     back = max((row.version for row in history.live() if row.kind == ROLLBACK), default=-1)
-    ended = not changes or changes[-1]["evidence"]["factor"] == 1.0 or changes[-1]["snapshot_version"] < back
+    ended = not changes or not changes[-1]["evidence"]["batches"] or changes[-1]["snapshot_version"] < back
     return None if ended else changes[-1]
 
 
 def changed_at(tables: Tables, history: History) -> int | None:
-    """The version from which the learning rate is another one than was set, None where it is as set."""
+    """The version from which learning is another one than was set, None where it is as set."""
     last = in_force(_own(tables, history), history)
     return None if last is None else int(last["snapshot_version"])
 

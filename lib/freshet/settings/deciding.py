@@ -27,22 +27,37 @@ class GateSettings(Section):
     on_worse: Literal["hold", "rollback"] = "hold"
 
 
-_CHANGE = re.compile(r"learning rate (\d+\.?\d*|\.\d+) for (\d+) micro-batches")
-_WANTED = 'some of "go on", "alert", "retrain", "roll back" and one such as "learning rate 3 for 20 micro-batches"'
+RATES, FREEZE, FORGET = "learning rate", "freeze", "forget"  # kinds of change
+_NUMBER, _WHILE = r"(\d+\.?\d*|\.\d+)", r"for (\d+) micro-batches"
+_CHANGES = {
+    RATES: re.compile(f"learning rate {_NUMBER} {_WHILE}"), FREEZE: re.compile(f"freeze (){_WHILE}"),
+    FORGET: re.compile(f"forget {_NUMBER} times faster {_WHILE}"),
+}
+_WANTED = (
+    'some of "go on", "alert", "retrain", "roll back" and one such as "learning rate 3 for 20 micro-batches", '
+    '"freeze for 20 micro-batches" or "forget 4 times faster for 20 micro-batches"'
+)
 
 
 class Change(NamedTuple):
-    """Both learning rates times `factor` for so many micro-batches."""
+    """How learning is another one for so many micro-batches: both learning rates times `factor`, nothing is learned (factor 0),
+    or half-lives are divided by `factor`."""
 
     factor: float
     batches: int
+    kind: str = RATES
 
 
 def change(action: str) -> Change | None:
-    """What an action says of the learning rate: `learning rate 3 for 20 micro-batches` -> (3.0, 20); None for another one."""
-    match = _CHANGE.fullmatch(action)
-    found = Change(float(match[1]), int(match[2])) if match else None
-    return found if found is not None and found.factor > 0 and found.batches > 0 else None
+    """What an action changes in learning: `learning rate 3 for 20 micro-batches` -> (3.0, 20, "learning rate"); None for one that
+    changes nothing."""
+    for kind, wanted in _CHANGES.items():
+        match = wanted.fullmatch(action)
+        if match is not None:
+            found = Change(float(match[1] or 0), int(match[2]), kind)
+            least = {RATES: 0.0, FREEZE: -1.0, FORGET: 1.0}[kind]
+            return found if found.factor > least and found.batches > 0 else None
+    return None
 
 
 def _known(actions: tuple[str, ...]) -> tuple[str, ...]:
@@ -78,8 +93,12 @@ class StrategySettings(Section):
         return bool(self.detectors) or self.max_lag is not None
 
     def naming(self, action: str) -> list[str]:
-        """What is answered with this action, or with any change of the learning rate for `learning rate`."""
-        return [name for name in SEEN if any(action == ("learning rate" if change(one) else one) for one in getattr(self, name))]
+        """What is answered with this action, or with any change of this kind."""
+        def kind(one: str) -> str:
+            found = change(one)
+            return one if found is None else found.kind
+
+        return [name for name in SEEN if any(action == kind(one) for one in getattr(self, name))]
 
     @model_validator(mode="after")
     def _command(self) -> Self:
