@@ -154,21 +154,28 @@ class Learner:
 
     def judged(self, head: Head, events: Events) -> tuple[np.ndarray, np.ndarray]:
         """(numbers of events, value of each): NDCG@K where the model ranks, absolute error of a value, loss of a label, with the
-        rows of the head as they are. A head that knows no item yet ranks nothing right."""
+        rows of the head as they are (see `ranks`)."""
         model = self.model
-        positive = model.positive(events)
-        context = advance(head, events, positive, self.spec.companions).context
         if model.loss_metric != "rmse" and not model.labels:
-            spec = replace(self.spec.metrics, sample=0, segment=None, decays=())
-            ranked = ranked_events(head, model, events, positive, context, spec)
-            if ranked is None:
-                return np.flatnonzero(positive), np.zeros(int(positive.sum()))
-            return ranked.events, np.asarray(ndcg_at(ranked.rank, spec.k), np.float64)
+            number, rank = self.ranks(head, events)
+            return number, np.asarray(ndcg_at(rank, self.spec.metrics.k), np.float64)
+        context = advance(head, events, model.positive(events), self.spec.companions).context
         space = Workspace(head, model.blocks(), model.examples(events, context), self.spec.seed)
         if not len(space.examples):
             return np.empty(0, np.int64), np.empty(0)
         prediction, loss = self.predict(space)
         return space.examples.event, loss if model.labels else np.abs(prediction - space.examples.target)
+
+    def ranks(self, head: Head, events: Events) -> tuple[np.ndarray, np.ndarray]:
+        """(numbers of the positive events that can be ranked, int32: place of each one's item, 0 for none) with the rows of the
+        head as they are. A head that knows no item yet ranks nothing right."""
+        positive = self.model.positive(events)
+        context = advance(head, events, positive, self.spec.companions).context
+        spec = replace(self.spec.metrics, sample=0, segment=None, decays=())
+        ranked = ranked_events(head, self.model, events, positive, context, spec)
+        if ranked is None:
+            return np.flatnonzero(positive), np.zeros(int(positive.sum()), np.int32)
+        return ranked.events, ranked.rank
 
     @property
     def judged_by(self) -> str:

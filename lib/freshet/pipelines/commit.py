@@ -210,9 +210,8 @@ class BatchCommitter:
         opened = self._opened
         if self._watch is not None:
             self._watch.act(sight)
-        judged = look.rolls_back and opened.settings.gate.on_worse == "rollback"
-        if self._gate is not None and (judged or sight.rolls_back):
-            actor, why = (GATE, look.note) if judged else (STRATEGY, sight.note)
+        if self._gate is not None and (look.rolls_back or sight.rolls_back):
+            actor, why = (GATE, look.note) if look.rolls_back else (STRATEGY, sight.note)
             roll_back(opened, to=self._gate.version, actor=actor, reason=why)
             self._moved()
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 from pyspark.sql import functions as F
 
 from freshet.detectors import SETTLED, Alarm, Series
+from freshet.pipelines.gating import micro_batches_since
 from freshet.pipelines.starting import Opened, turn
 from freshet.policy.strategy import (
     ADAPT,
@@ -37,7 +38,7 @@ from freshet.report import Metric
 from freshet.schema import DECISIONS, HISTORY, POPULARITY, SNAPSHOTS
 from freshet.settings import RATES, Change
 from freshet.store.decisions import STRATEGY, decision_row, decisions
-from freshet.store.snapshots import LEARN, LEARNING, REFUSED, ROLLBACK, History, Snapshot
+from freshet.store.snapshots import LEARNING, REFUSED, ROLLBACK, History, Snapshot
 from freshet.store.tables import Tables
 
 ALERT_SECONDS = 60.0
@@ -158,10 +159,8 @@ def _metrics(opened: Opened, commits: Sequence[Snapshot]) -> dict[str, list[Metr
 def _state(taken: Sequence[Mapping[str, Any]], history: History, cool_down: int) -> State:
     """What is still in force, counted in micro-batches on whatever branch: a roll back must not make the same answer possible at
     once. It ends a change of learning."""
-    looked = [row.version for row in history.live() if row.kind in (LEARN, REFUSED)]
-
     def since(row: Mapping[str, Any]) -> int:
-        return sum(version > row["snapshot_version"] for version in looked)
+        return micro_batches_since(history, row["snapshot_version"])
 
     state = State()
     for row in taken:

@@ -13,6 +13,18 @@ from freshet.settings.fields import Count, DurationOrNever, NotNegative, Positiv
 Confidence = Annotated[float, Field(ge=0.5, lt=1)]
 
 
+class GuardMargins(Section):
+    """What may not be lost while the head gets better, each by its own margin; None: it is not measured."""
+
+    coverage: NotNegative | None = None
+    new_users: NotNegative | None = None
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is measured."""
+        return self.coverage is not None or self.new_users is not None
+
+
 class GateSettings(Section):
     """Which version lists are made from, and what a newer one must show to take its place."""
 
@@ -24,7 +36,10 @@ class GateSettings(Section):
     slice_margin: NotNegative = 0.1
     confidence: Confidence = 0.95
     max_norm_growth: Positive = 4.0
+    guards: GuardMargins = GuardMargins()
     on_worse: Literal["hold", "rollback"] = "hold"
+    cool_down: Count = 200
+    forced_for: Count | None = None
 
 
 RATES, FREEZE, FORGET = "learning rate", "freeze", "forget"  # kinds of change
