@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from freshet.detectors import SETTLED, Alarm
+from freshet.detectors import SETTLED, Alarm, Shift
 from freshet.errors import SettingsError
 from freshet.policy.strategy import Counts, State, Strategy, readings
 from freshet.report import Metric
@@ -94,6 +94,18 @@ def test_a_loss_that_stays_is_answered_by_itself() -> None:
     assert [(one.kind, one.actions) for one in told] == [("alarm", ("alert",)), ("retrain", ())]
     assert "still at" in told[0].reason
     assert strategy("refusals", SETTLED).look({"refusals": (1.0, 1)}) == []  # of shares nobody asks
+
+
+def test_shares_that_shifted_are_answered_with_their_buckets() -> None:
+    class Shifted(Told):
+        def update(self, total: dict[str, float], events: int) -> Alarm | None:
+            return Shift("items", "psi", 0.02, 0.4, 0.01, 60, (("7", 0.1, 0.3),))
+
+    made = Strategy(StrategySettings(detectors=("psi",), inputs=("retrain",)), {"items": Shifted()})
+    told = made.look({"items": ({"7": 3.0}, 3)})
+    assert [one.kind for one in told] == ["alarm", "retrain"]
+    assert told[0].reason == "inputs: PSI of items from 0.02 to 0.4, 38.0 times its noise (psi)"
+    assert told[0].evidence["moved"] == (("7", 0.1, 0.3),)
 
 
 def test_lag_is_told_once_until_it_is_well_again() -> None:

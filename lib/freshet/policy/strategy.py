@@ -14,11 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
+from freshet.inputs import ITEMS, TYPES, VALUES, counts_of
 from freshet.report import Metric
 from freshet.settings import FORGET, FREEZE, RATES, SEEN, Change, StrategySettings, change
 
 METRIC = "metric"
-SIGNALS = {METRIC: "drift", "new_users": "new_users", "new_items": "new_items", "refusals": "refusals"}  # signal -> what is seen
+MEANS = {METRIC: "drift", "new_users": "new_users", "new_items": "new_items", "refusals": "refusals"}  # signal -> what is seen
+SHARES = {ITEMS: "inputs", VALUES: "inputs", TYPES: "inputs"}
+SIGNALS = MEANS | SHARES
 ALARM, ADAPT, RECOVERED, RETRAIN, ROLL_BACK, ALERT = "alarm", "adapt", "recovered", "retrain", "roll back", "alert"
 LAG = "lag"
 SMALLER_IS_BETTER = ("mae", "logloss", "hinge", "perceptron")
@@ -40,9 +43,11 @@ class Raised(Protocol):
 
 
 class Watched(Protocol):
-    """A signal with its detectors: takes the sum over the events of a micro-batch and how many they are."""
+    """A signal with its detectors: takes the sum over the events of a micro-batch, or their counts by bucket, and how many they
+    are; and is told now and then that what is long past need not be known."""
 
-    def update(self, total: float, events: int) -> Any: ...
+    def update(self, total: Any, events: int) -> Any: ...
+    def turn(self) -> None: ...
     @property
     def recovered(self) -> bool: ...
 
@@ -80,10 +85,11 @@ class State:
     lagging: bool = False
 
 
-def readings(metrics: Sequence[Metric], judged_by: str, learner: str, counts: Counts) -> dict[str, tuple[float, int]]:
+def readings(metrics: Sequence[Metric], judged_by: str, learner: str, counts: Counts) -> dict[str, tuple[Any, int]]:
     """Signal -> (sum over events, events) of a micro-batch, larger is worse: the served metric that judges the learner (negative
-    where more is better), the shares of new users, of new items and of refused events."""
-    found = {"refusals": (float(counts.refused), counts.read)}
+    where more is better), the shares of new users, of new items and of refused events; and of what comes in (events by bucket,
+    events)."""
+    found: dict[str, tuple[Any, int]] = {**counts_of(metrics), "refusals": (float(counts.refused), counts.read)}
     if counts.accepted:
         found |= {"new_users": (float(counts.users), counts.accepted), "new_items": (float(counts.items), counts.accepted)}
     sign = 1.0 if judged_by in SMALLER_IS_BETTER else -1.0
@@ -105,8 +111,9 @@ class Strategy:
         """How the next micro-batch is learned otherwise than is set."""
         return self.state.change
 
-    def look(self, read: Mapping[str, tuple[float, int]], lag: float | None = None) -> list[Decided]:
-        """What is decided about a micro-batch with these `readings`, learned so many seconds after it arrived."""
+    def look(self, read: Mapping[str, tuple[Any, int]], lag: float | None = None, turn: bool = False) -> list[Decided]:
+        """What is decided about a micro-batch with these `readings`, learned so many seconds after it arrived; after it series
+        may `turn`."""
         found = self._pass()
         standing = self.state.change is not None
         for signal in self.series:
@@ -115,6 +122,9 @@ class Strategy:
                 continue
             seen = "falling_metric" if alarm.detector == _STAYED else SIGNALS[signal]
             found += self._answer(seen, signal, in_words(signal, alarm), asdict(alarm))
+        if turn:
+            for watched in self.series.values():
+                watched.turn()
         found += self._late(lag)
         return found + (self._thawed() if standing else [])
 
@@ -188,6 +198,8 @@ def _told(changed: Change) -> str:
 
 def in_words(signal: str, alarm: Raised) -> str:
     """The alarm as one clause: `metric from 0.31 to 0.22, 6.1 times its noise (adwin)`."""
+    if signal in SHARES:
+        signal = f"PSI of {signal}"
     size = (alarm.now - alarm.before) / alarm.noise
     word = "still at" if alarm.detector == _STAYED else "to"
     return f"{signal} from {abs(alarm.before):.4g} {word} {abs(alarm.now):.4g}, {size:.1f} times its noise ({alarm.detector})"

@@ -83,13 +83,13 @@ def _known(actions: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Actions = Annotated[tuple[str, ...], BeforeValidator(as_tuple), AfterValidator(_known)]
-SEEN = ("drift", "falling_metric", "new_users", "new_items", "refusals", "lag")
+SEEN = ("drift", "falling_metric", "new_users", "new_items", "refusals", "inputs", "lag")
 
 
 class StrategySettings(Section):
     """What is watched for, and what is done when it is seen."""
 
-    detectors: Annotated[tuple[Literal["adwin", "page_hinkley"], ...], BeforeValidator(as_tuple)] = ()
+    detectors: Annotated[tuple[Literal["adwin", "page_hinkley", "psi"], ...], BeforeValidator(as_tuple)] = ()
     events: Count = 100
     settle: Annotated[int, Field(ge=10)] = 30
     drift: Actions = ("go on",)
@@ -97,6 +97,8 @@ class StrategySettings(Section):
     new_users: Actions = ("go on",)
     new_items: Actions = ("go on",)
     refusals: Actions = ("go on",)
+    inputs: Actions = ("go on",)
+    psi: Positive = 0.25
     lag: Actions = ("go on",)
     max_lag: DurationOrNever = None
     cool_down: Count = 50
