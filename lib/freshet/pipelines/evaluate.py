@@ -37,8 +37,8 @@ def evaluate(
 
     The events are those learned after both; or those from `since` to before `until`; or those at `path`, through the source's
     mapping. by "event": each is ranked, or predicted, by itself; by "user": a list each against all he took. `columns` of the
-    context to slice by (default: model.features.context). `save` keeps the figures as rows. Settings of the model are those the version was learned with. Raises
-    FreshetError where there is nothing to judge by.
+    context to slice by (default: model.features.context). `save` keeps the figures as rows. Settings of the model are those the
+    version was learned with. Raises FreshetError where there is nothing to judge by.
     """
     readings = [open_reading(spark, settings, one) for one in ([version] if against is None else [version, against])]
     if against is not None and readings[0].version == readings[1].version:
