@@ -126,6 +126,8 @@ def test_what_is_read_of_a_micro_batch() -> None:
     shares = {"refusals": (10.0, 100), "new_users": (5.0, 90), "new_items": (3.0, 90)}
     assert readings(metrics, "ndcg@10", "blend", counts) == {**shares, "metric": (-12.0, 40)}
     assert readings(metrics, "mae", "mf", counts) == {**shares, "metric": (7.0, 9)}
+    grown = Metric("growth", "learned", "mf", "all", 0.5, 3)
+    assert readings([*metrics, grown], "mae", "mf", counts) == {**shares, "metric": (7.0, 9), "growth": (0.5, 3)}
     assert readings((), "mae", "mf", Counts(5, 0, 5, 0, 0)) == {"refusals": (5.0, 5)}
 
 

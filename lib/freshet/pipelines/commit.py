@@ -190,9 +190,9 @@ class BatchCommitter:
         fields |= {"kind": LEARN, "digest": as_hex(learned.digest), "row_counts": rows}
         with attempt.watch("gate"):
             look = self._gate.look(prepared.admitted.events) if self._gate else NO_LOOK
-        inputs = self._watch.inputs(prepared) if self._watch else ()
-        sight = self._watch.look(fields, (*learned.metrics, *inputs), attempt.lag()) if self._watch else NO_SIGHT
-        fields |= look.fields | {"metrics": [vars(metric) for metric in (*learned.metrics, *look.metrics, *inputs)]}
+        noted = self._watch.noted(prepared) if self._watch else ()
+        sight = self._watch.look(fields, (*learned.metrics, *noted), attempt.lag()) if self._watch else NO_SIGHT
+        fields |= look.fields | {"metrics": [vars(metric) for metric in (*learned.metrics, *look.metrics, *noted)]}
         with attempt.watch("challengers"):
             beside, given_up = self._challengers.learn(prepared.admitted.events, fields)
         parts = {**prepared.parts, **told(look, sight, given_up)}

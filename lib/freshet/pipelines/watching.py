@@ -18,6 +18,7 @@ import pyarrow as pa
 from pyspark.sql import functions as F
 
 from freshet.detectors import PSI, SETTLED, Alarm, Relay, Series, Shares
+from freshet.growth import LEARNED, growth_metric
 from freshet.inputs import INPUTS, input_metrics
 from freshet.pipelines.gating import micro_batches_since
 from freshet.pipelines.micro_batch import Prepared
@@ -82,13 +83,15 @@ class Watch:
             self._spans.take(row.accepted_count)
         self._follow()
 
-    def inputs(self, prepared: Prepared) -> tuple[Metric, ...]:
-        """What came in, as rows of the metrics, where that is watched."""
-        if PSI not in self._opened.settings.strategy.detectors:
-            return ()
+    def noted(self, prepared: Prepared) -> tuple[Metric, ...]:
+        """How fast rows grow and what came in, as rows of the metrics, where that is watched."""
+        opened, detectors = self._opened, self._opened.settings.strategy.detectors
+        grown = growth_metric(opened.learner.model, opened.head, prepared.learned.changes) if set(detectors) - {PSI} else []
+        if PSI not in detectors:
+            return tuple(grown)
         events, types = prepared.admitted.events, prepared.parts[EVENTS.name].column("event_type").value_counts().to_pylist()
         named = {one["values"] or "": one["counts"] for one in types}
-        return tuple(input_metrics(events.item_key, events.value, named))
+        return (*grown, *input_metrics(events.item_key, events.value, named))
 
     def look(self, fields: Mapping[str, Any], metrics: Sequence[Metric], lag: float | None) -> Sight:
         """Decide about the micro-batch that is about to be committed with these columns of its snapshot row."""
@@ -207,10 +210,10 @@ def _last_alarm(taken: Sequence[Mapping[str, Any]], signal: str, history: Histor
 
 
 def _metrics(opened: Opened, commits: Sequence[Snapshot]) -> dict[str, list[Metric]]:
-    """Commit -> the served metrics of the learner over all events, and what came in."""
+    """Commit -> the served metrics of the learner over all events, how fast rows grew, and what came in."""
     if not commits:
         return {}
-    served = f"m.scoring = 'served' and m.slice = 'all' and m.learner = '{opened.learner.model.name}'"
+    served = f"m.scoring in ('served', '{LEARNED}') and m.slice = 'all' and m.learner = '{opened.learner.model.name}'"
     mine = f"m -> m.scoring = '{INPUTS}' or ({served})"
     frame = opened.tables.read(SNAPSHOTS.name).where(f"version between {commits[0].version} and {commits[-1].version}")
     table = opened.tables.collect(SNAPSHOTS.name, frame.select("commit_id", F.expr(f"filter(metrics, {mine})").alias("metrics")))

@@ -14,12 +14,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
+from freshet.growth import GROWTH, LEARNED
 from freshet.inputs import ITEMS, TYPES, VALUES, counts_of
 from freshet.report import Metric
 from freshet.settings import FORGET, FREEZE, RATES, SEEN, Change, StrategySettings, change
 
 METRIC = "metric"
-MEANS = {METRIC: "drift", "new_users": "new_users", "new_items": "new_items", "refusals": "refusals"}  # signal -> what is seen
+MEANS = {  # signal -> what is seen
+    METRIC: "drift", "new_users": "new_users", "new_items": "new_items", "refusals": "refusals", GROWTH: "divergence",
+}  # fmt: skip
 SHARES = {ITEMS: "inputs", VALUES: "inputs", TYPES: "inputs"}
 SIGNALS = MEANS | SHARES
 ALARM, ADAPT, RECOVERED, RETRAIN, ROLL_BACK, ALERT = "alarm", "adapt", "recovered", "retrain", "roll back", "alert"
@@ -87,14 +90,16 @@ class State:
 
 def readings(metrics: Sequence[Metric], judged_by: str, learner: str, counts: Counts) -> dict[str, tuple[Any, int]]:
     """Signal -> (sum over events, events) of a micro-batch, larger is worse: the served metric that judges the learner (negative
-    where more is better), the shares of new users, of new items and of refused events; and of what comes in (events by bucket,
-    events)."""
+    where more is better), the shares of new users, of new items and of refused events, how fast rows grow; and of what comes in
+    (events by bucket, events)."""
     found: dict[str, tuple[Any, int]] = {**counts_of(metrics), "refusals": (float(counts.refused), counts.read)}
     if counts.accepted:
         found |= {"new_users": (float(counts.users), counts.accepted), "new_items": (float(counts.items), counts.accepted)}
     sign = 1.0 if judged_by in SMALLER_IS_BETTER else -1.0
     for one in metrics:
         served = (one.scoring, one.learner, one.slice) == ("served", learner, "all")
+        if (one.metric, one.scoring) == (GROWTH, LEARNED):
+            found[GROWTH] = one.total, one.events
         if served and one.metric.partition("~")[0] == judged_by and one.events:
             found[METRIC] = sign * one.total, one.events
     return found

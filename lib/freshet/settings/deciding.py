@@ -83,7 +83,7 @@ def _known(actions: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Actions = Annotated[tuple[str, ...], BeforeValidator(as_tuple), AfterValidator(_known)]
-SEEN = ("drift", "falling_metric", "new_users", "new_items", "refusals", "inputs", "lag")
+SEEN = ("drift", "falling_metric", "new_users", "new_items", "refusals", "divergence", "inputs", "lag")
 
 
 class StrategySettings(Section):
@@ -97,6 +97,7 @@ class StrategySettings(Section):
     new_users: Actions = ("go on",)
     new_items: Actions = ("go on",)
     refusals: Actions = ("go on",)
+    divergence: Actions = ("go on",)
     inputs: Actions = ("go on",)
     psi: Positive = 0.25
     lag: Actions = ("go on",)
