@@ -43,7 +43,7 @@ from freshet.report import Metric
 from freshet.schema import DECISIONS, EVENTS, HISTORY, POPULARITY, SNAPSHOTS
 from freshet.settings import RATES, Change, StrategySettings
 from freshet.store.decisions import STRATEGY, decision_row, decisions
-from freshet.store.snapshots import LEARNING, REFUSED, ROLLBACK, History, Snapshot
+from freshet.store.snapshots import LEARNING, PROMOTE, REFUSED, ROLLBACK, History, Snapshot
 from freshet.store.tables import Tables
 
 ALERT_SECONDS = 60.0
@@ -222,7 +222,7 @@ def _metrics(opened: Opened, commits: Sequence[Snapshot]) -> dict[str, list[Metr
 
 def _state(taken: Sequence[Mapping[str, Any]], history: History, cool_down: int) -> State:
     """What is still in force, counted in micro-batches on whatever branch: a roll back must not make the same answer possible at
-    once. It ends a change of learning."""
+    once. It ends a change of learning, as a promotion does."""
     def since(row: Mapping[str, Any]) -> int:
         return micro_batches_since(history, row["snapshot_version"])
 
@@ -244,7 +244,7 @@ def _state(taken: Sequence[Mapping[str, Any]], history: History, cool_down: int)
 def in_force(taken: Sequence[Mapping[str, Any]], history: History) -> Mapping[str, Any] | None:
     """The decision that changed learning, where nothing has ended that."""
     changes = [row for row in taken if row["kind"] == ADAPT]
-    back = max((row.version for row in history.live() if row.kind == ROLLBACK), default=-1)
+    back = max((row.version for row in history.live() if row.kind in (ROLLBACK, PROMOTE)), default=-1)
     ended = not changes or not changes[-1]["evidence"]["batches"] or changes[-1]["snapshot_version"] < back
     return None if ended else changes[-1]
 
