@@ -80,7 +80,7 @@ SOURCE = ("--set", f"source.path={ROOT / 'tests'}")
         (["demo", "--quick"], "showcase.demo", {"quick": True}),
         (["evaluate", "--against", "3", "--from", "2026-11-20", "--json"], "evaluate.evaluate",
          {"version": None, "against": 3, "since": datetime(2026, 11, 20, tzinfo=UTC), "until": None, "path": None, "by": "event",
-          "k": None, "threshold": None, "candidates": None, "sample": 0, "columns": ()}),
+          "k": None, "threshold": None, "candidates": None, "sample": 0, "columns": (), "save": False}),
         (["explain", "--user", "7", "--item", "8", "--json"], "explain.explain", {"user": "7", "item": "8", "context": {}}),
         (["train", *SOURCE], "online.train",
          {"available_now": False, "adopt_checkpoint": False, "from_here": False, "skip_batch": None, "reason": None}),

@@ -12,11 +12,13 @@ import pytest
 from planted import Lab, checkerboard, part, settings
 
 from freshet.errors import BatchRefused
-from freshet.head import digests
+from freshet.head import TOTALS, digests
 from freshet.kernels.digest import as_hex, fold
 from freshet.learner import by_propensity, rounds
-from freshet.pipelines.assembly import new_head
-from freshet.schema import HISTORY, HISTORY_ARCHIVE, POPULARITY, WINDOW
+from freshet.models import MODELS as MODEL_NAMES
+from freshet.models.contract import Events
+from freshet.pipelines.assembly import new_head, new_learner
+from freshet.schema import HISTORY, HISTORY_ARCHIVE, INTEREST, MIX, POPULARITY, WINDOW
 
 MODELS = pytest.mark.parametrize("model", ["mf", "bpr", "rating"])
 SHARDS = ("model.shards=4", "model.round_events=150")
@@ -224,3 +226,28 @@ def test_a_factor_of_the_rates_is_as_other_rates(model: str) -> None:
     for each in (plain, one, other, same):
         each.learn(checkerboard(300))
     assert plain.bits() == one.bits() and other.bits() == same.bits() != plain.bits()
+
+
+def moved(one: Lab, events: Events) -> set[str]:
+    """The blocks of which a row changes with these events."""
+    before = one.bits()
+    one.learn(events)
+    return {name for name, rows in one.bits().items() if rows != before[name]}
+
+
+@pytest.mark.parametrize("model", list(MODEL_NAMES))
+def test_a_frozen_model_counts_and_learns_nothing(model: str) -> None:
+    """No row of its own, nor of what leads among its mixes and decays; one that is not frozen moves both."""
+    one = lab(f"model.name={model}", "model.query.also=[0.5]")
+    one.learn(checkerboard(600))
+    free, frozen = one.learner, new_learner(one.chosen.with_frozen(True))
+    own = {block.name for block in free.model.blocks()} | {MIX, INTEREST}
+    one.learner = frozen
+    assert moved(one, checkerboard(200, start=600)) == {HISTORY, HISTORY_ARCHIVE, POPULARITY, TOTALS, WINDOW}
+    assert one.head.digest == recomputed(one)
+    told = frozen.learn(one.head, checkerboard(200, start=800), one.one_by_one)
+    assert told.examples == 0 and {metric.scoring for metric in told.metrics} == {"served"}
+    as_free = [metric for metric in free.learn(one.head, checkerboard(200, start=800), one.one_by_one).metrics if metric.scoring == "served"]
+    assert list(told.metrics) == as_free  # it is judged as it stands
+    one.learner = free
+    assert moved(one, checkerboard(200, start=800)) & own

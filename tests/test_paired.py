@@ -12,8 +12,9 @@ from freshet.head import Head
 from freshet.models.contract import Events
 from freshet.paired import HEAD, as_metrics, from_metrics, norm_growth, of_some_users, pair
 from freshet.pipelines.assembly import new_head
-from freshet.policy.gate import ALL
+from freshet.policy.gate import ALL, COVERAGE, NEW_USERS
 from freshet.report import Metric
+from freshet.settings import GuardMargins
 
 
 def lab_of(name: str, *sets: str) -> Lab:
@@ -81,3 +82,39 @@ def test_metrics_carry_it_there_and_back() -> None:
     rows = as_metrics(found)
     assert from_metrics([Metric("rmse", "served", "mf", "all", 1.0, 1), *rows]) == found
     assert {row.learner for row in rows} == {HEAD, "published"} and from_metrics([]) is None
+
+
+BOTH = GuardMargins(coverage=0.1, new_users=0.1)
+
+
+@pytest.mark.parametrize("name", ["bpr", "mf", "fm", "history"])
+def test_guards_count_lists_and_new_users_of_both(name: str) -> None:
+    lab = lab_of(name, "metrics.k=4")
+    lab.learn(kept_apart(checkerboard(400), False))
+    published, events = copied(lab), lab.seen(kept_apart(checkerboard(1000, start=20_000), True))
+    strangers = part(events, np.arange(len(events)) % 2 == 0)
+    strangers = replace(strangers, user_key=strangers.user_key + 1)
+    events = Events(*(np.concatenate([getattr(one, column.name) for one in (events, strangers)]) for column in fields(Events)))
+    events = part(events, np.lexsort((events.event_hash, events.event_at)))
+    found = pair(lab.learner, lab.head, published, events, 10**6, BOTH)
+    assert found.guards[COVERAGE][0] == found.guards[COVERAGE][1] > 4 and found.guards[COVERAGE][2] == len(lab.head.tables["popularity"])
+    hits, its, asked = found.guards[NEW_USERS]
+    positive = lab.learner.model.positive(events)
+    new = published.lookup("history", events.user_key) < 0
+    assert 0 < hits == its < asked <= (positive & new).sum()
+    rows = as_metrics(found)
+    assert from_metrics([Metric("rmse", "served", "mf", "all", 1.0, 1), *rows]) == found
+    assert pair(lab.learner, lab.head, published, events, 10**6).guards == {}
+
+
+def test_lists_that_became_the_same_cover_less() -> None:
+    """A head whose item rows have taken to six items, whoever asks."""
+    lab = lab_of("bpr", "metrics.k=2")
+    lab.learn(checkerboard(200))
+    published = copied(lab)
+    rows, _ = lab.head.gather("item", lab.head.tables["item"].keys.copy())
+    values = rows.values.copy()
+    values[:6, 0] += 50.0  # the bias
+    lab.head.put("item", replace(rows, values=values))
+    mine, its, known = pair(lab.learner, lab.head, published, lab.seen(checkerboard(300, start=9000)), 10**6, BOTH).guards[COVERAGE]
+    assert mine < 0.8 * its and its <= known

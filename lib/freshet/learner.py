@@ -41,7 +41,8 @@ Timer = Callable[[str], AbstractContextManager[None]]
 class LearnerSpec:
     """What the learner needs beside the model: logical shards, most events of a round and its largest share of the
     positive events learned before (None: any), seed, largest share of row updates that may hit the norm cap, companions
-    and metrics, the largest weight that a small propensity may give an event (None: propensities are not looked at)."""
+    and metrics, the largest weight that a small propensity may give an event (None: propensities are not looked at), whether
+    nothing but the companions changes."""
 
     shards: int
     round_events: int
@@ -51,6 +52,7 @@ class LearnerSpec:
     companions: CompanionSpec
     metrics: MetricSpec
     propensity_clip: float | None = None
+    frozen: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ class Learner:
         model = self.model
         events = by_propensity(events, self.spec.propensity_clip)
         positive = model.positive(events)
+        if self.spec.frozen:
+            return self._counted(head, events, positive, timer, served)
         # Counting shares nothing with what follows but the head, which nobody writes: it fills what that leaves idle.
         with ThreadPoolExecutor(1) as aside:
             with timer("gather"):
@@ -101,6 +105,17 @@ class Learner:
             _check_finite(rows)
             changes, digest = head.changes(rows)
         return Learned(changes, digest, tuple(metrics), len(examples))
+
+    def _counted(self, head: Head, events: Events, positive: np.ndarray, timer: Timer, served: bool) -> Learned:
+        """What a frozen model makes of events: the companions go on, no row of the model or of what leads changes."""
+        with timer("gather"):
+            ahead = advance(head, events, positive, self.spec.companions)
+            space = Workspace(head, self.model.blocks(), self.model.examples(events, ahead.context), self.spec.seed)
+        with timer("score"):
+            metrics = self._metrics(head, events, positive, ahead.context, space)[0] if served else []
+        with timer("digest"):
+            changes, digest = head.changes(ahead.rows)
+        return Learned(changes, digest, tuple(metrics), 0)
 
     def measure(self, head: Head, events: Events) -> tuple[list[Metric], dict[str, Rows]]:
         """What `learn` would say of how the head serves the events, in canonical order, and what that says of the mixes and decays:
@@ -139,21 +154,28 @@ class Learner:
 
     def judged(self, head: Head, events: Events) -> tuple[np.ndarray, np.ndarray]:
         """(numbers of events, value of each): NDCG@K where the model ranks, absolute error of a value, loss of a label, with the
-        rows of the head as they are. A head that knows no item yet ranks nothing right."""
+        rows of the head as they are (see `ranks`)."""
         model = self.model
-        positive = model.positive(events)
-        context = advance(head, events, positive, self.spec.companions).context
         if model.loss_metric != "rmse" and not model.labels:
-            spec = replace(self.spec.metrics, sample=0, segment=None, decays=())
-            ranked = ranked_events(head, model, events, positive, context, spec)
-            if ranked is None:
-                return np.flatnonzero(positive), np.zeros(int(positive.sum()))
-            return ranked.events, np.asarray(ndcg_at(ranked.rank, spec.k), np.float64)
+            number, rank = self.ranks(head, events)
+            return number, np.asarray(ndcg_at(rank, self.spec.metrics.k), np.float64)
+        context = advance(head, events, model.positive(events), self.spec.companions).context
         space = Workspace(head, model.blocks(), model.examples(events, context), self.spec.seed)
         if not len(space.examples):
             return np.empty(0, np.int64), np.empty(0)
         prediction, loss = self.predict(space)
         return space.examples.event, loss if model.labels else np.abs(prediction - space.examples.target)
+
+    def ranks(self, head: Head, events: Events) -> tuple[np.ndarray, np.ndarray]:
+        """(numbers of the positive events that can be ranked, int32: place of each one's item, 0 for none) with the rows of the
+        head as they are. A head that knows no item yet ranks nothing right."""
+        positive = self.model.positive(events)
+        context = advance(head, events, positive, self.spec.companions).context
+        spec = replace(self.spec.metrics, sample=0, segment=None, decays=())
+        ranked = ranked_events(head, self.model, events, positive, context, spec)
+        if ranked is None:
+            return np.flatnonzero(positive), np.zeros(int(positive.sum()), np.int32)
+        return ranked.events, ranked.rank
 
     @property
     def judged_by(self) -> str:

@@ -11,20 +11,25 @@ from dataclasses import fields
 
 import numpy as np
 
+from freshet.guards import guarded
 from freshet.head import Head
 from freshet.kernels.seeds import mix
 from freshet.learner import Learner
 from freshet.models.contract import ITEM, Events, Model
-from freshet.policy.gate import ALL, Paired
+from freshet.policy.gate import ALL, COVERAGE, NEW_USERS, Paired
 from freshet.report import Metric
 from freshet.schema import HISTORY
+from freshet.settings import GuardMargins
 
 PAIRED = "paired"
 HEAD, PUBLISHED = "head", "published"
 
 
-def pair(learner: Learner, head: Head, published: Head, events: Events, sample: int) -> Paired:
-    """Sums over the same events of some users, by slice: new and known are those of the published version."""
+def pair(
+    learner: Learner, head: Head, published: Head, events: Events, sample: int, margins: GuardMargins | None = None
+) -> Paired:
+    """Sums over the same events of some users, by slice: new and known are those of the published version; and of what has a
+    margin (see freshet.guards)."""
     chosen = of_some_users(events, sample, learner.spec.seed)
     one, other = learner.judged(head, chosen), learner.judged(published, chosen)
     number, mine, its = np.intersect1d(one[0], other[0], return_indices=True)
@@ -34,7 +39,7 @@ def pair(learner: Learner, head: Head, published: Head, events: Events, sample: 
     sums = {
         name: (float(values[0][among].sum()), float(values[1][among].sum()), int(among.sum())) for name, among in slices.items()
     }
-    return Paired(learner.judged_by, sums)
+    return Paired(learner.judged_by, sums, guarded(learner, head, published, chosen, margins) if margins is not None else {})
 
 
 def of_some_users(events: Events, sample: int, seed: int) -> Events:
@@ -52,10 +57,12 @@ def of_some_users(events: Events, sample: int, seed: int) -> Events:
 
 
 def as_metrics(paired: Paired) -> list[Metric]:
-    """As rows of `metrics`: scoring `paired`, learner `head` and `published`."""
+    """As rows of `metrics`: scoring `paired`, learner `head` and `published`; what is guarded under its own name."""
+    named = [(paired.metric, part, sums) for part, sums in paired.sums.items()]
+    named += [(guard, ALL, sums) for guard, sums in paired.guards.items()]
     return [
-        Metric(paired.metric, PAIRED, learner, name, sums[place], sums[2])
-        for name, sums in paired.sums.items() for place, learner in enumerate((HEAD, PUBLISHED))
+        Metric(metric, PAIRED, learner, part, sums[place], sums[2])
+        for metric, part, sums in named for place, learner in enumerate((HEAD, PUBLISHED))
     ]
 
 
@@ -64,11 +71,15 @@ def from_metrics(rows: list[Metric]) -> Paired | None:
     mine = [row for row in rows if row.scoring == PAIRED]
     if not mine:
         return None
-    totals = {(row.learner, row.slice): row for row in mine}
-    names = [row.slice for row in mine if row.learner == HEAD]
-    return Paired(mine[0].metric, {
-        name: (totals[HEAD, name].total, totals[PUBLISHED, name].total, totals[HEAD, name].events) for name in names
-    })
+    totals = {(row.metric, row.slice, row.learner): row.total for row in mine}
+    found: dict[str, dict[str, tuple[float, float, int]]] = {}
+    for row in mine:
+        if row.learner == HEAD:
+            sums = row.total, totals[row.metric, row.slice, PUBLISHED], row.events
+            found.setdefault(row.metric, {})[row.slice] = sums
+    guards = {name: found.pop(name)[ALL] for name in (COVERAGE, NEW_USERS) if name in found}
+    [(metric, sums_by_slice)] = found.items()
+    return Paired(metric, sums_by_slice, guards)
 
 
 def norm_growth(model: Model, head: Head, published: Head) -> float:

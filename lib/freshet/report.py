@@ -14,6 +14,8 @@ class Metric:
 
     `scoring` is `served` (weights of the snapshot before the micro-batch) or `sequential` (just before the event was
     learned); `learner` the model's name or `popularity`; `slice` is `all`, `new_user` or `known_user`.
+    Further scorings have names of their own: `paired` (see freshet.paired), `inputs` (see freshet.inputs),
+    `learned` (see freshet.growth).
     """
 
     metric: str

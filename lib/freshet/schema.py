@@ -163,7 +163,8 @@ SNAPSHOTS = Table("snapshots", "a version of the model; appending it is the comm
 DECISIONS = Table("decisions", "a recorded choice with its reason", (
     Column("decision_id", "string", "id of the decision", True),
     Column("kind", "string",
-           "publish, hold, roll back, promote, alarm, adapt, retrain, reset, skip, refuse, adopt, maintain, backfill", True),
+           "publish, hold, roll back, promote, alarm, adapt, recovered, retrain, reset, skip, refuse, adopt, maintain, backfill",
+           True),
     Column("version", "bigint", "version it is about"),
     Column("from_version", "bigint", "version that stood before"),
     Column("reason", "string", "why", True),
@@ -201,7 +202,31 @@ ITEMS = Table("items", "side information of an item, written by the user of the 
     Column("attributes", "map<string,string>", "further attributes"),
 ))
 
+EVALUATIONS = Table("evaluations", "a figure of an evaluation that was kept (`freshet evaluate --save`)", (
+    Column("evaluation_id", "string", "id of the evaluation", True),
+    Column("version", "bigint", "version that was judged", True),
+    Column("against", "bigint", "version it was held against on the same events"),
+    Column("judged_by", "string", "event: each by itself; user: for each one list against all he took", True),
+    Column("origin", "string", "which events, in words", True),
+    Column("first_event_at", "timestamp", "the earliest event_at of them", True),
+    Column("last_event_at", "timestamp", "the latest", True),
+    Column("events", "bigint", "how many they are", True),
+    Column("learned_events", "bigint", "how many of them had been learned before: of those it says what is remembered", True),
+    Column("metric", "string", "what is measured", True),
+    Column("slice", "string", "of which of the events or users: all, new_user, device=phone, ...", True),
+    Column("learner", "string", "version N, popularity, or the difference of two", True),
+    Column("value", "double", "the figure"),
+    Column("low", "double", "lower end of the middle 95 % of samples of the same users; null where there is none"),
+    Column("high", "double", "upper end"),
+    Column("observations", "bigint", "events or users behind it; null for a figure of all lists together"),
+    Column("users", "bigint", "users behind it"),
+    Column("actor", "string", "who asked", True),
+    Column("made_at", "timestamp", "when", True),
+))
+
 TABLES: dict[str, Table] = {
     table.name: table
-    for table in (EVENTS, QUARANTINE, IDS, PARAMETERS, PARAMETERS_BASE, SNAPSHOTS, DECISIONS, REQUESTS, RECOMMENDATIONS, ITEMS)
+    for table in (
+        EVENTS, QUARANTINE, IDS, PARAMETERS, PARAMETERS_BASE, SNAPSHOTS, DECISIONS, REQUESTS, RECOMMENDATIONS, EVALUATIONS, ITEMS,
+    )
 }

@@ -82,3 +82,15 @@ def test_a_person_lets_it_take_over_without_asking(behind) -> None:
     assert done["candidate"] == behind.made and kinds(behind)[-1] == "rebase"
     assert kinds(behind).count("relearn") == 4
     assert behind.train() == []
+
+
+def test_one_that_passes_waits_behind_what_was_published_by_force(behind) -> None:
+    sets, last = (*RULES, "gate.margin=0.5", "gate.publish=manual"), [s.version for s in behind.snapshots() if s.kind == "learn"][-1]
+    publish_version(behind.spark, behind.settings(*sets), version=last, force=True, reason="a sale")
+    behind.train(*sets)
+    told = [(row["kind"], row["version"], row["reason"]) for row in decided(behind.spark, behind.settings(), n=9) if row["actor"] == "gate"]
+    assert [one[:2] for one in told] == [("hold", behind.made)] and told[0][2].startswith("forced: ") and "(a sale)" in told[0][2]
+    assert "rebase" not in kinds(behind)
+    behind.write(720, 80, resume=True)
+    behind.train(*sets, "gate.forced_for=1")
+    assert "rebase" in kinds(behind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from sites import Site
 
 from freshet.errors import FreshetError, SourceRefused
 from freshet.pipelines.evaluate import evaluate, in_words
+from freshet.pipelines.evaluations import keep
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +114,22 @@ def test_a_rating_model_is_judged_by_its_values(new_site) -> None:
     names = {metric for _, metric in values(found)}
     assert names >= {"rmse", "mae", "recall", "accuracy", "ndcg@10", "novelty@10"}
     assert "rmse, of" in in_words(found)
+
+
+def test_what_is_kept_is_what_was_found_and_looking_keeps_nothing(site, learned) -> None:
+    """In a model of a time without the table too."""
+    shutil.rmtree(site.folder / "model" / "evaluations")
+    found = evaluate(site.spark, site.settings(), version=learned[1].version, against=learned[0].version)
+    assert not (site.folder / "model" / "evaluations").exists()
+    kept = evaluate(site.spark, site.settings(), version=learned[1].version, against=learned[0].version, save=True)["evaluation_id"]
+    again = keep(site.spark, site.settings(), found)
+    rows = site.sql(f"select * from evaluations where evaluation_id = '{kept}'")
+    assert {row["version"] for row in rows} == {learned[1].version} and {row["against"] for row in rows} == {learned[0].version}
+    figures = {(row["learner"], row["metric"], row["slice"]): (row["value"], row["low"], row["high"], row["observations"]) for row in rows}
+    for one in found["figures"]:
+        assert figures.pop((one["learner"], one["metric"], one["slice"])) == (one["value"], one["low"], one["high"], one["observations"])
+    assert {(who, name): figures[who, name, "all"][0] for who, name, _ in figures} == {
+        (who, name): value for who, told in found["lists"].items() for name, value in told.items()}
+    [told] = site.sql("select count(distinct evaluation_id) as n, min(first_event_at) <= max(last_event_at) as ordered, max(events) as events from evaluations")
+    assert told == {"n": 2, "ordered": True, "events": found["events"]} and again != kept
+    assert f"as {kept}" in in_words(found | {"evaluation_id": kept})

@@ -110,3 +110,46 @@ def test_what_is_certainly_worse_is_refused_and_left_behind_where_that_is_set(si
     rollback = next(s for s in rows if s.kind == "rollback")
     assert rollback.digest == next(s for s in rows if s.version == back["version"]).digest
     assert [s.kind for s in rows if s.version > rollback.version][:1] in (["learn"], [])  # and it learns on from there
+
+
+def test_after_a_rollback_of_the_gate_none_follows_for_a_while(site, monkeypatch) -> None:
+    """The head is worse each time it has learned on: without a wait it would be rolled back at each look."""
+    from freshet.pipelines import gating
+
+    real = gating.pair
+
+    def worse(*arguments):
+        found = real(*arguments)
+        return replace(found, sums={name: (head / 10, other, n) for name, (head, other, n) in found.sums.items()})
+
+    site.sets += ["gate.on_worse=rollback", "gate.cool_down=6"]
+    site.write(480, 160)
+    site.train(*JUDGED)
+    monkeypatch.setattr(gating, "pair", worse)
+    site.write(2720, 160, resume=True)
+    site.train(*JUDGED, "gate.margin=0.02")
+    rows = [s for s in site.snapshots() if s.kind in ("learn", "rollback")]
+    back = [at for at, s in enumerate(rows) if s.kind == "rollback"]
+    apart = [b - a - 1 for a, b in pairwise(back)]
+    assert len(back) >= 2 and min(apart) >= 6, apart
+    told = [row["reason"] for row in decided(site.spark, site.settings(), n=99) if row["kind"] == "refuse"]
+    waiting = [reason for reason in told if "rolled back before" in reason]
+    assert waiting and len(told) - len(waiting) == len(back)
+
+
+def test_what_was_published_by_force_stands_until_a_person_says_otherwise_or_for_so_long(site) -> None:
+    site.write(960, 120)
+    site.train(*JUDGED)
+    old = next(s.version for s in site.snapshots() if s.kind == "learn")
+    publish_version(site.spark, site.settings(*JUDGED), version=old, force=True, reason="a bad hour")
+    site.write(1920, 120, resume=True)
+    site.train(*JUDGED)
+    now = site.snapshots()[-1]
+    assert now.published == old
+    told = [row for row in decided(site.spark, site.settings(), n=99) if row["actor"] == "gate" and row["version"] > old]
+    held = [row["reason"] for row in told if row["reason"].startswith("forced: ")]
+    assert held and f"version {old} stands until a person says otherwise (a bad hour)" in held[0]
+    # With an end to it the rules decide again.
+    site.write(3600, 120, resume=True)
+    site.train(*JUDGED, "gate.forced_for=10")
+    assert site.snapshots()[-1].published > now.version

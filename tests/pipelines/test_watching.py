@@ -15,7 +15,7 @@ from freshet.pipelines.rolling import rollback
 from freshet.pipelines.starting import open_learner
 from freshet.pipelines.status import decided
 from freshet.pipelines.watching import changed_at, restored
-from freshet.settings import Settings
+from freshet.settings import Change, Settings
 from freshet.store.snapshots import History
 from freshet.store.tables import Tables
 
@@ -81,9 +81,10 @@ def test_what_is_restored_is_what_ran_and_a_roll_back_ends_a_change(site) -> Non
         rows = decided(site.spark, site.settings(), n=9, evidence=True)
         since = next(s.version for s in learned if s.version > rows[0]["version"])  # the commit the alarm came with
         later = sum(s.version > since for s in learned)
-        assert asdict(strategy.state) == {"waits": {"refusals": 50 - later}, "factor": 3.0, "left": 40 - later, "lagging": False}
-        assert strategy.series["refusals"]._since.now == rows[0]["evidence"]["now"]
-        assert strategy.series["refusals"]._values == later
+        assert asdict(strategy.state) == {
+            "waits": {"refusals": 50 - later}, "change": Change(3.0, 40), "left": 40 - later, "signal": "refusals", "lagging": False}
+        assert strategy.series["refusals"].now._since.now == rows[0]["evidence"]["now"]
+        assert strategy.series["refusals"].now._values == later
     rollback(site.spark, site.settings(), to=learned[2].version, reason="from here", events="relearn")
     last = site.snapshots()[-1]
     recorded = Settings.from_json(History.settings_of(Tables(site.spark, site.settings().store.root), last.version))

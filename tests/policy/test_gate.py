@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from freshet.policy.gate import ALL, HOLD, PUBLISH, REFUSE, Paired, compare, judge, weigh
-from freshet.settings import GateSettings
+from freshet.policy.gate import ALL, COVERAGE, HOLD, NEW_USERS, PUBLISH, REFUSE, Paired, compare, judge, weigh
+from freshet.settings import GateSettings, GuardMargins
 
 RULES = GateSettings(publish="judged")
 
@@ -78,3 +78,35 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
 def test_slices_without_events_have_no_bounds() -> None:
     gap = compare([Paired("mae", {ALL: (1.0, 2.0, 1), "new_user": (0.0, 0.0, 0)})], "new_user", 0.95)
     assert gap.events == 0 and gap.low == -np.inf and gap.high == np.inf
+
+
+def with_guard(seen: list[Paired], name: str, ratio: float, count: int) -> list[Paired]:
+    """The micro-batches with a guard of which the head has `ratio` times what the published version has, about."""
+    random = np.random.default_rng(5)
+    found = []
+    for paired in seen:
+        there = 0.4 * count * random.uniform(0.8, 1.2)
+        found.append(Paired(paired.metric, paired.sums, {name: (ratio * there * random.uniform(0.95, 1.05), there, count)}))
+    return found
+
+
+@pytest.mark.parametrize(("name", "margins"), [(COVERAGE, {"coverage": 0.2}), (NEW_USERS, {"new_users": 0.2})])
+def test_what_is_guarded_holds_a_better_head_back(name: str, margins: dict[str, float]) -> None:
+    rules, good = GateSettings(publish="judged", guards=GuardMargins(**margins)), batches(1.1)
+    verdict = weigh(with_guard(good, name, 0.5, 50), 10_000, 1.0, rules)
+    assert (verdict.kind, verdict.rule) == (HOLD, name)
+    assert verdict.evidence[name]["gap"] == pytest.approx(-0.5, abs=0.02) and " % worse" in verdict.reason
+    for ratio in (0.9, 1.5):  # within the margin, or more than before
+        verdict = weigh(with_guard(good, name, ratio, 50), 10_000, 1.0, rules)
+        assert verdict.kind == PUBLISH and verdict.evidence[name]["gap"] == pytest.approx(ratio - 1, abs=0.03)
+    # Without a margin nobody asks, and few micro-batches say nothing for certain.
+    assert weigh(with_guard(good, name, 0.5, 50), 10_000, 1.0, RULES).kind == PUBLISH
+    few = [*batches(1.1, n=36), *with_guard(batches(1.1, n=4), name, 0.5, 50)]
+    assert weigh(few, 10_000, 1.0, rules).kind == PUBLISH
+    # What is worse by the metric is refused, whatever it covers.
+    assert weigh(with_guard(batches(0.5), name, 2.0, 50), 10_000, 1.0, rules).kind == REFUSE
+
+
+def test_few_new_users_say_nothing_of_recall() -> None:
+    rules = GateSettings(publish="judged", guards=GuardMargins(new_users=0.2))
+    assert weigh(with_guard(batches(1.1), NEW_USERS, 0.5, 5), 10_000, 1.0, rules).kind == PUBLISH

@@ -1,4 +1,4 @@
-"""The commands that ask a model and change nothing in it."""
+"""The commands that ask a model and change nothing that it has learned."""
 
 from __future__ import annotations
 
@@ -86,6 +86,7 @@ def explain(common: Common, item: str, user: str | None, given: tuple[str, ...],
 @click.option("--sample", type=click.IntRange(0), default=0, metavar="N", help="Rank N events drawn by seed, not all.")
 @click.option("--slice", "columns", multiple=True, metavar="COLUMN",
               help="Slice by this column of the context (default: those of model.features.context); repeatable.")
+@click.option("--save", is_flag=True, help="Keep the figures, as rows of the table `evaluations`.")
 @click.option("--json", "as_json", is_flag=True, help="Every figure as JSON, for programs.")
 @with_common
 def evaluate(
@@ -98,7 +99,7 @@ def evaluate(
     intervals.
 
     \b
-      freshet evaluate --version 120
+      freshet evaluate --version 120 --save
       freshet evaluate --version 120 --against 100 --by user -k 20
       freshet evaluate --events holdout/ --slice device --json
     """

@@ -58,7 +58,7 @@ def new_learner(settings: Settings) -> Learner:
     )
     spec = LearnerSpec(
         chosen.shards, chosen.round_events, chosen.round_share, chosen.seed, settings.guard.max_capped_share, companions,
-        metric_spec(settings), chosen.propensity_clip,
+        metric_spec(settings), chosen.propensity_clip, chosen.frozen,
     )
     return Learner(model, spec)
 

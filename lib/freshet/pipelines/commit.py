@@ -190,8 +190,9 @@ class BatchCommitter:
         fields |= {"kind": LEARN, "digest": as_hex(learned.digest), "row_counts": rows}
         with attempt.watch("gate"):
             look = self._gate.look(prepared.admitted.events) if self._gate else NO_LOOK
-        sight = self._watch.look(fields, learned.metrics, attempt.lag()) if self._watch else NO_SIGHT
-        fields |= look.fields | {"metrics": [vars(metric) for metric in (*learned.metrics, *look.metrics)]}
+        noted = self._watch.noted(prepared) if self._watch else ()
+        sight = self._watch.look(fields, (*learned.metrics, *noted), attempt.lag()) if self._watch else NO_SIGHT
+        fields |= look.fields | {"metrics": [vars(metric) for metric in (*learned.metrics, *look.metrics, *noted)]}
         with attempt.watch("challengers"):
             beside, given_up = self._challengers.learn(prepared.admitted.events, fields)
         parts = {**prepared.parts, **told(look, sight, given_up)}
@@ -210,9 +211,8 @@ class BatchCommitter:
         opened = self._opened
         if self._watch is not None:
             self._watch.act(sight)
-        judged = look.rolls_back and opened.settings.gate.on_worse == "rollback"
-        if self._gate is not None and (judged or sight.rolls_back):
-            actor, why = (GATE, look.note) if judged else (STRATEGY, sight.note)
+        if self._gate is not None and (look.rolls_back or sight.rolls_back):
+            actor, why = (GATE, look.note) if look.rolls_back else (STRATEGY, sight.note)
             roll_back(opened, to=self._gate.version, actor=actor, reason=why)
             self._moved()
 

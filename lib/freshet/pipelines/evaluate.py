@@ -15,6 +15,7 @@ from freshet.evaluation.by_user import Wanted, listed, wanted
 from freshet.evaluation.observations import joined
 from freshet.lists import Rules
 from freshet.pipelines.assembly import new_learner
+from freshet.pipelines.evaluations import keep
 from freshet.pipelines.judged_events import Judged, learned_after, of_files, of_span, slices_of
 from freshet.pipelines.list_rules import list_rules
 from freshet.pipelines.opening import Reading, load_head, open_reading
@@ -30,14 +31,14 @@ def evaluate(
     spark: SparkSession, settings: Settings, *, version: int | None = None, against: int | None = None,
     since: datetime | None = None, until: datetime | None = None, path: str | None = None, by: str = "event",
     k: int | None = None, threshold: float | None = None, candidates: int | None = None, sample: int = 0,
-    columns: Sequence[str] = (),
+    columns: Sequence[str] = (), save: bool = False,
 ) -> dict[str, Any]:
     """Judge a version (default: the newest), and another on the same events where `against` names one.
 
     The events are those learned after both; or those from `since` to before `until`; or those at `path`, through the source's
     mapping. by "event": each is ranked, or predicted, by itself; by "user": a list each against all he took. `columns` of the
-    context to slice by (default: model.features.context). Settings of the model are those the version was learned with. Raises
-    FreshetError where there is nothing to judge by.
+    context to slice by (default: model.features.context). `save` keeps the figures as rows. Settings of the model are those the
+    version was learned with. Raises FreshetError where there is nothing to judge by.
     """
     readings = [open_reading(spark, settings, one) for one in ([version] if against is None else [version, against])]
     if against is not None and readings[0].version == readings[1].version:
@@ -55,8 +56,8 @@ def evaluate(
     terms = Terms(settings.metrics.k if k is None else k, threshold, sample, candidates, first.model.seed)
     names = columns or first.model.features.context
     rules = _ruled(readings, chosen) if by == "user" else None
-    found = _judge(subjects, judged, first, terms, by, names, rules)
-    return {**_told(readings, judged, by, subjects[0]), **found}
+    found = _told(readings, judged, by, subjects[0]) | _judge(subjects, judged, first, terms, by, names, rules)
+    return found | {"evaluation_id": keep(spark, settings, found)} if save else found
 
 
 def _settings_of(reading: Reading, settings: Settings) -> Settings:
@@ -142,6 +143,8 @@ def in_words(found: Mapping[str, Any]) -> str:
         for name in names if told else ():
             lines.append(_line(name, [f"{told[who][name]:.4f}" if who in told else "" for who in learners]))
     lines += ["", "in brackets: where the value lies in 95 % of samples of the same users"]
+    if "evaluation_id" in found:
+        lines.append(f"kept in `evaluations` as {found['evaluation_id']}")
     return "\n".join([*lines, *_by_slice(found["figures"], learners, metrics)])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -18,8 +19,8 @@ from freshet.policy.gate import HOLD, PUBLISH, REFUSE, Paired, Verdict, judge
 from freshet.report import Metric
 from freshet.schema import DECISIONS, SNAPSHOTS
 from freshet.store.decisions import GATE, decision_row, decisions
+from freshet.store.snapshots import LEARN, REFUSED, History, Snapshot
 from freshet.store.snapshots import PUBLISH as PUBLISHED
-from freshet.store.snapshots import History, Snapshot
 from freshet.store.tables import Tables
 
 
@@ -31,6 +32,7 @@ class Look:
     verdict: Verdict | None = None
     version: int = -1
     parts: Mapping[str, pa.Table] = field(default_factory=dict)
+    rolls_back: bool = False  # what was learned since the published version should not stay
 
     @property
     def fields(self) -> dict[str, int]:
@@ -42,13 +44,9 @@ class Look:
         """For people who watch."""
         return f"{self.verdict.kind} {self.version}: {self.verdict.reason}" if self.verdict is not None else ""
 
-    @property
-    def rolls_back(self) -> bool:
-        """Whether what was learned since the published version should not stay."""
-        return self.verdict is not None and self.verdict.kind == REFUSE
-
 
 NO_LOOK = Look()
+FORCED, BACK = "forced", "roll back"
 MOST_APART = 64  # micro-batches whose changed keys are kept apart
 
 
@@ -69,30 +67,38 @@ class Gate:
         self.champion = load_head(reading, opened.settings, opened.learner)
         self._changed: list[Mapping[str, np.ndarray]] | None = None  # keys by block, each micro-batch; None: not known
         self.seen = evidence(opened.tables, opened.history, opened.writer.line)
+        self._forced = forced(opened.tables, opened.history, opened.writer.line)
 
     def look(self, events: Events) -> Look:
         """Score head and published version on (some of) these events, before the head learns them, and decide about the version
         the head stands at, if it is time."""
         opened = self._opened
-        newest = opened.history.newest(opened.writer.line)
+        newest, rules = opened.history.newest(opened.writer.line), opened.settings.gate
         assert newest is not None
-        paired = pair(opened.learner, opened.head, self.champion, events, opened.settings.gate.sample)
+        margins = rules.guards if rules.guards.any else None
+        paired = pair(opened.learner, opened.head, self.champion, events, rules.sample, margins)
         self.seen.append(paired)
-        if opened.settings.gate.publish != "judged":
+        if rules.publish != "judged":
             return Look(tuple(as_metrics(paired)))
         growth = norm_growth(opened.learner.model, opened.head, self.champion)
-        verdict = judge(self.seen, events_learned(self.champion), growth, opened.settings.gate)
+        verdict = judge(self.seen, events_learned(self.champion), growth, rules)
         if verdict is None:
             return Look(tuple(as_metrics(paired)))
+        if verdict.kind == PUBLISH and self._forced is not None:
+            verdict = held(verdict, self._forced, opened.history, rules.forced_for)
+        back, wait = verdict.kind == REFUSE and rules.on_worse == "rollback", 0
+        if back:
+            wait = left_to_wait(opened.tables, opened.history, rules.cool_down)
         words = f"{verdict.rule}: {verdict.reason}"
+        words += f"; rolled back before, {wait} micro-batches to wait" if wait else ""
         row = decision_row(verdict.kind, newest.version, words, verdict.evidence, GATE, self.version)
-        return Look(tuple(as_metrics(paired)), verdict, newest.version, {DECISIONS.name: row})
+        return Look(tuple(as_metrics(paired)), verdict, newest.version, {DECISIONS.name: row}, back and not wait)
 
     def committed(self, look: Look, changes: Mapping[str, tuple[Rows, np.ndarray]]) -> None:
         """After the commit of the decision and before the head takes the changes: what is published is what the head is."""
         if look.verdict is not None and look.verdict.kind == PUBLISH:
             self._take(self._opened.head)
-            self.version = look.version
+            self.version, self._forced = look.version, None
         if look.verdict is not None and look.verdict.kind != HOLD:
             self.seen = []
         if self._changed is not None:
@@ -117,6 +123,53 @@ class Gate:
         same = row >= 0
         same[same] = self.champion.tables[block].column("digest")[row[same]] == digests[same]
         return np.asarray(keys[~same])
+
+
+@dataclass(frozen=True)
+class Forced:
+    """What a person published without asking the rules: the version, why, and the version whose commit says so."""
+
+    version: int
+    reason: str
+    since: int
+
+
+def forced(tables: Tables, history: History, line: str) -> Forced | None:
+    """What stands by force; None where the last that was published was not forced."""
+    since = history.published_since(line)
+    if since is None:
+        return None
+    rows = decisions(tables, history).where(f"kind = '{PUBLISH}' and snapshot_version >= {int(since)}")
+    newest = history.newest(line)
+    assert newest is not None
+    told = tables.collect(DECISIONS.name, rows).to_pylist()
+    mine = [row for row in told if history.on_path(newest.version, row["snapshot_version"])]
+    last = max(mine, key=lambda row: row["snapshot_version"], default=None)
+    if last is None or last["version"] != newest.published or not json.loads(last["evidence"]).get(FORCED):
+        return None
+    return Forced(last["version"], last["reason"], last["snapshot_version"])
+
+
+def held(verdict: Verdict, stands: Forced, history: History, most: int | None) -> Verdict:
+    """The verdict where a version stands by force, for so many micro-batches (None: until a person says otherwise)."""
+    passed = micro_batches_since(history, stands.since)
+    if most is not None and passed >= most:
+        return verdict
+    until = "until a person says otherwise" if most is None else f"for {most - passed} more micro-batches"
+    words = f"version {stands.version} stands {until} ({stands.reason}); the rules say {verdict.rule}: {verdict.reason}"
+    return Verdict(HOLD, FORCED, words, verdict.evidence)
+
+
+def left_to_wait(tables: Tables, history: History, cool_down: int) -> int:
+    """Micro-batches until the gate may roll back again, counted on all branches: the rollback left its own behind."""
+    mine = decisions(tables, history).where(f"kind = '{BACK}' and actor = '{GATE}'").select("snapshot_version")
+    done = tables.collect(DECISIONS.name, mine).column("snapshot_version").to_pylist()
+    return max(0, cool_down - micro_batches_since(history, max(done))) if done else 0
+
+
+def micro_batches_since(history: History, version: int) -> int:
+    """Micro-batches of the stream that were committed after a version, on whatever branch."""
+    return sum(row.version > version for row in history.live() if row.kind in (LEARN, REFUSED))
 
 
 def events_learned(head: Head) -> int:

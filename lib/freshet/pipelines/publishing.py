@@ -7,7 +7,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from freshet.errors import AlreadyRunning, CheckFailed, FreshetError
-from freshet.pipelines.gating import evidence
+from freshet.pipelines.gating import FORCED, evidence
 from freshet.pipelines.opening import open_reading
 from freshet.pipelines.requesting import answer, ask
 from freshet.pipelines.rivals import is_candidate, publish_candidate
@@ -57,7 +57,7 @@ def publish(
     newest, before = history.newest(writer.line), history.published(writer.line)
     assert newest is not None and before is not None
     _check(writer, settings, version)
-    verdict = Verdict(PUBLISH, "forced", reason or "") if force else _weighed(writer, settings, version)
+    verdict = Verdict(PUBLISH, FORCED, reason or "", {FORCED: True}) if force else _weighed(writer, settings, version)
     allowed = verdict.kind == PUBLISH
     words = verdict.reason if force else f"{verdict.rule}: {verdict.reason}" + (f" ({reason})" if reason else "")
     decision = decision_row(

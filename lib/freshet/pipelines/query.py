@@ -11,6 +11,7 @@ from freshet.errors import FreshetError
 from freshet.pipelines.opening import Reading, open_reading
 from freshet.schema import (
     DECISIONS,
+    EVALUATIONS,
     EVENTS,
     HISTORY,
     HISTORY_ARCHIVE,
@@ -69,8 +70,8 @@ def sql(spark: SparkSession, settings: Settings, query: str, as_of: int | None =
     """The answer to one SQL query over the views of the model, the state being that of `as_of` (default: newest).
 
     Views: events, quarantine, ids, parameters (the state), parameters_log (every committed change), snapshots, all_snapshots (of
-    every branch), metrics, challengers (what they and the model scored), decisions, requests, recommendations, items,
-    histories. Raises FreshetError with Spark's own words for a bad query.
+    every branch), metrics, challengers (what they and the model scored), decisions, requests, recommendations, evaluations,
+    items, histories. Raises FreshetError with Spark's own words for a bad query.
     """
     reading = open_reading(spark, settings, as_of)
     register(spark, reading)
@@ -100,6 +101,8 @@ def views(spark: SparkSession, reading: Reading) -> dict[str, DataFrame]:
     parameters = state(tables, reading.history, reading.version)
     found = {name: committed(name) for name in (EVENTS.name, QUARANTINE.name, IDS.name, DECISIONS.name)}
     found |= {name: tables.read(name) for name in (REQUESTS.name, RECOMMENDATIONS.name, ITEMS.name)}
+    if tables.exists(EVALUATIONS.name):  # a model of an earlier time has it from its next start on
+        found[EVALUATIONS.name] = tables.read(EVALUATIONS.name)
     found[SNAPSHOTS.name], found["all_snapshots"] = committed(SNAPSHOTS.name), committed(SNAPSHOTS.name, every)
     found[PARAMETERS.name] = parameters
     found["parameters_log"] = committed(PARAMETERS.name)

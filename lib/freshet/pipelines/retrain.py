@@ -49,6 +49,7 @@ def retrain(
     distance of each row from that of the online model (see freshet.reconciliation). Raises FreshetError where there are no
     such versions, SettingsError where the model cannot start so, BatchRefused where learning runs away.
     """
+    settings = settings.with_frozen(False)  # what a stream shall not learn for a while
     reading = open_reading(spark, settings)
     check_structure(reading.snapshot, settings, reading.tables)
     check_start(settings, start_from)

@@ -16,6 +16,7 @@ from typing import Any
 
 from freshet.errors import FreshetError
 from freshet.paired import norm_growth
+from freshet.pipelines.gating import forced, held
 from freshet.pipelines.opening import Reading, load_head, load_memory
 from freshet.pipelines.pairing import paired, side_by_side
 from freshet.pipelines.rolling import learn_again, left_to_learn
@@ -137,6 +138,9 @@ class Follower:
         self._looked = events
         growth = norm_growth(opened.learner.model, self._candidate.opened.head, opened.head)
         verdict = weigh(seen, rules.min_events, growth, rules)
+        stands = forced(opened.tables, opened.history, opened.writer.line) if verdict.kind == PUBLISH else None
+        if stands is not None:
+            verdict = held(verdict, stands, opened.history, rules.forced_for)
         self._say(f"candidate {self._made.version}: {verdict.kind}, {verdict.rule}: {verdict.reason}")
         if verdict.kind == PUBLISH:
             self._candidate.take_over(verdict, GATE, {})

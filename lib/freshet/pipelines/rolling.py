@@ -54,16 +54,17 @@ def rollback(
 
 
 def as_learned(reading: Reading, settings: Settings) -> Settings:
-    """The settings the model was last learned with, before a strategy changed them for a while, here: where it is and where it
-    runs is the given ones' to say."""
+    """The settings the model was last learned with, before a strategy changed them for a while and not frozen, here: where it is
+    and where it runs is the given ones' to say."""
     changed = changed_at(reading.tables, reading.history)
     recorded = Settings.from_json(History.settings_of(reading.tables, reading.version if changed is None else changed))
     return here(recorded, settings)
 
 
 def here(recorded: Settings, settings: Settings) -> Settings:
-    """Recorded settings, where the model is and where it runs as the given ones say."""
-    return recorded.model_copy(update={"store": settings.store, "stream": settings.stream, "spark": settings.spark})
+    """Recorded settings, not frozen, where the model is and where it runs as the given ones say."""
+    there = {"store": settings.store, "stream": settings.stream, "spark": settings.spark}
+    return recorded.with_frozen(False).model_copy(update=there)
 
 
 def roll_back(
@@ -84,6 +85,8 @@ def roll_back(
             f"Version {to} is not part of what the model stands on.", remedy=f"The newest version is {newest.version}.", version=to)
     if where is not None:
         predicate.check(where)
+    if events == AGAIN:
+        _check_learns(opened)
     evidence = {"events": events, "where": where, **asked}
     decision = decision_row("roll back", to, reason, evidence, actor, newest.version)
     row = opened.writer.rollback(to, reason, {DECISIONS.name: decision})
@@ -114,8 +117,15 @@ def go_on(opened: Opened, say: Callable[[str], None]) -> None:
     rows = decisions(opened.tables, opened.history).where(f"snapshot_version = {last.version} and kind = 'roll back'")
     for row in opened.tables.collect(DECISIONS.name, rows).to_pylist():
         evidence = json.loads(row["evidence"])
-        if evidence["events"] == AGAIN:
+        if evidence["events"] == AGAIN and left_to_learn(opened, row["version"], row["from_version"]):
+            _check_learns(opened)
             learn_again(opened, row["version"], row["from_version"], evidence["where"], say)
+
+
+def _check_learns(opened: Opened) -> None:
+    """Refuse to pass by, as learned again, what a frozen model would not learn."""
+    if opened.given.model.frozen:
+        raise FreshetError("model.frozen is true, so nothing would be learned again.", remedy="Set it to false.")
 
 
 def left_to_learn(opened: Opened, after: int, last: int) -> list[Snapshot]:

@@ -1,7 +1,8 @@
 """The strategy beside a running learner: looks at each micro-batch before its commit, acts after it.
 
-Nothing of it is kept but rows: at a start the series are made anew from the committed metrics, and what is still in force is found
-in the decisions. A change of the learning rate is a run of its own, whose settings stand with its versions: so it replays.
+Nothing of it is kept but rows: at a start the series are made anew from the committed metrics of two spans at most, and what is
+still in force is found in the decisions. A change of learning is a run of its own, whose settings stand with its versions: so it
+replays.
 """
 
 from __future__ import annotations
@@ -16,16 +17,37 @@ from typing import Any
 import pyarrow as pa
 from pyspark.sql import functions as F
 
-from freshet.detectors import SETTLED, Alarm, Series
+from freshet.detectors import PSI, SETTLED, Alarm, Relay, Series, Shares
+from freshet.growth import LEARNED, growth_metric
+from freshet.inputs import INPUTS, input_metrics
+from freshet.pipelines.gating import micro_batches_since
+from freshet.pipelines.micro_batch import Prepared
 from freshet.pipelines.starting import Opened, turn
-from freshet.policy.strategy import ADAPT, ALARM, ALERT, ROLL_BACK, SIGNALS, Counts, Decided, State, Strategy, readings
+from freshet.policy.strategy import (
+    ADAPT,
+    ALARM,
+    ALERT,
+    LAG,
+    METRIC,
+    RECOVERED,
+    ROLL_BACK,
+    SHARES,
+    SIGNALS,
+    Counts,
+    Decided,
+    State,
+    Strategy,
+    readings,
+)
 from freshet.report import Metric
-from freshet.schema import DECISIONS, HISTORY, POPULARITY, SNAPSHOTS
+from freshet.schema import DECISIONS, EVENTS, HISTORY, POPULARITY, SNAPSHOTS
+from freshet.settings import RATES, Change, StrategySettings
 from freshet.store.decisions import STRATEGY, decision_row, decisions
-from freshet.store.snapshots import LEARN, LEARNING, REFUSED, ROLLBACK, History, Snapshot
+from freshet.store.snapshots import LEARNING, PROMOTE, REFUSED, ROLLBACK, History, Snapshot
 from freshet.store.tables import Tables
 
 ALERT_SECONDS = 60.0
+SPAN = 20  # times `settle` values
 _ALARM = [one.name for one in fields(Alarm)]
 
 
@@ -56,7 +78,20 @@ class Watch:
     def __init__(self, opened: Opened, say: Callable[[str], None]) -> None:
         self._opened, self._say = opened, say
         self._strategy = restored(opened)
+        self._spans = Spans(opened)
+        for row in _looked_at(opened):
+            self._spans.take(row.accepted_count)
         self._follow()
+
+    def noted(self, prepared: Prepared) -> tuple[Metric, ...]:
+        """How fast rows grow and what came in, as rows of the metrics, where that is watched."""
+        opened, detectors = self._opened, self._opened.settings.strategy.detectors
+        grown = growth_metric(opened.learner.model, opened.head, prepared.learned.changes) if set(detectors) - {PSI} else []
+        if PSI not in detectors:
+            return tuple(grown)
+        events, types = prepared.admitted.events, prepared.parts[EVENTS.name].column("event_type").value_counts().to_pylist()
+        named = {one["values"] or "": one["counts"] for one in types}
+        return (*grown, *input_metrics(events.item_key, events.value, named))
 
     def look(self, fields: Mapping[str, Any], metrics: Sequence[Metric], lag: float | None) -> Sight:
         """Decide about the micro-batch that is about to be committed with these columns of its snapshot row."""
@@ -65,7 +100,8 @@ class Watch:
         assert newest is not None
         learner = opened.learner
         counts = _counts(fields, newest.row_counts)
-        decided = self._strategy.look(readings(metrics, learner.judged_by, learner.model.name, counts), lag)
+        read = readings(metrics, learner.judged_by, learner.model.name, counts)
+        decided = self._strategy.look(read, lag, self._spans.take(fields["accepted_count"]))
         rows = [decision_row(one.kind, newest.version, one.reason, one.evidence, STRATEGY) for one in decided]
         return Sight(decided, rows)
 
@@ -77,36 +113,77 @@ class Watch:
                 alert(self._opened.settings.strategy.command, {"reason": one.reason, **one.evidence}, self._say)
 
     def _follow(self) -> None:
-        wanted = self._opened.given
-        if self._strategy.factor != 1.0:
-            wanted = wanted.with_rates(self._strategy.factor)
+        wanted = self._opened.given.with_change(self._strategy.change)
         if wanted != self._opened.settings:
             turn(self._opened, wanted)
 
 
-def restored(opened: Opened) -> Strategy:
-    """The strategy as it stands after what was committed."""
-    rules, history = opened.settings.strategy, opened.history
+class Spans:
+    """Cuts a line into spans of SPAN * settle values, as far as micro-batches tell without their metrics: each has one value at
+    most, and fewer events than make one only a part of it."""
+
+    def __init__(self, opened: Opened) -> None:
+        rules, sample = opened.settings.strategy, opened.settings.metrics.sample
+        self._most = min(rules.events, sample) if sample else rules.events
+        self._length = SPAN * rules.settle * self._most
+        self._events = 0
+
+    def take(self, accepted: int) -> bool:
+        """Take a micro-batch; whether a span ends with it."""
+        before, self._events = self._events, self._events + min(accepted, self._most)
+        return self._events // self._length > before // self._length
+
+
+def _looked_at(opened: Opened) -> list[Snapshot]:
+    """The micro-batches that the newest version stands on."""
     newest = opened.history.newest(opened.writer.line)
     assert newest is not None
-    taken = _own(opened.tables, history)
-    series, after = {}, {}
-    for signal in SIGNALS if rules.detectors else ():
-        version, alarm = _last_alarm(taken, signal, history, newest.version)
-        after[signal] = version
-        series[signal] = Series(signal, rules.detectors, rules.events, rules.settle, alarm)
-    commits = history.commits(newest.version, above=min(after.values(), default=newest.version))
-    read = _metrics(opened, commits)
-    for row in commits:
-        if row.kind in (*LEARNING, REFUSED):
-            before = history.get(row.parent) if row.parent is not None else None
-            counts = _counts(vars(row), before.row_counts if before is not None else {})
-            learner = opened.learner
-            found = readings(read.get(row.commit_id, ()), learner.judged_by, learner.model.name, counts)
-            for signal in series.keys() & found.keys():
-                if row.version > after[signal]:
-                    series[signal].update(*found[signal])
+    return [row for row in opened.history.commits(newest.version) if row.kind in (*LEARNING, REFUSED)]
+
+
+def _watcher(signal: str, rules: StrategySettings) -> Callable[[Alarm | None], Series | Shares] | None:
+    """How a signal is watched, given the alarm it begins after; None where it is not."""
+    means = [name for name in rules.detectors if name != PSI]
+    if signal in SHARES:
+        shares = PSI in rules.detectors
+        return (lambda since: Shares(signal, rules.events, rules.settle, rules.psi)) if shares else None
+    return (lambda since: Series(signal, means, rules.events, rules.settle, since)) if means else None
+
+
+def restored(opened: Opened) -> Strategy:
+    """The strategy as it stands after what was committed."""
+    rules, history, looked = opened.settings.strategy, opened.history, _looked_at(opened)
+    taken, spans = _own(opened.tables, history), Spans(opened)
+    turns = [-1, -1, *(row.version for row in looked if spans.take(row.accepted_count))]
+    series: dict[str, Relay] = {}
+    after: dict[str, int] = {}
+    for signal in SIGNALS:
+        make = _watcher(signal, rules)
+        if make is not None:
+            version, alarm = _last_alarm(taken, signal, history, looked[-1].version) if looked else (-1, None)
+            after[signal] = max(version, turns[-2])
+            series[signal] = Relay(make, alarm if version >= turns[-2] else None)
+            if after[signal] in turns[2:]:
+                series[signal].turn()
+    _fed(opened, series, after, [row for row in looked if row.version > min(after.values(), default=row.version)], turns)
     return Strategy(rules, series, _state(taken, history, rules.cool_down))
+
+
+def _fed(
+    opened: Opened, series: Mapping[str, Relay], after: Mapping[str, int], looked: Sequence[Snapshot], turns: Sequence[int]
+) -> None:
+    """Give each series what was committed after its version."""
+    history, learner, read, ends = opened.history, opened.learner, _metrics(opened, looked), set(turns)
+    for row in looked:
+        before = history.get(row.parent) if row.parent is not None else None
+        counts = _counts(vars(row), before.row_counts if before is not None else {})
+        found = readings(read.get(row.commit_id, ()), learner.judged_by, learner.model.name, counts)
+        for signal, watched in series.items():
+            if row.version > after[signal]:
+                if signal in found:
+                    watched.update(*found[signal])
+                if row.version in ends:
+                    watched.turn()
 
 
 def _counts(row: Mapping[str, Any], before: Mapping[str, int]) -> Counts:
@@ -119,7 +196,7 @@ def _counts(row: Mapping[str, Any], before: Mapping[str, int]) -> Counts:
 def _own(tables: Tables, history: History) -> list[dict[str, Any]]:
     """What the strategy has decided, the oldest first."""
     rows = tables.collect(DECISIONS.name, decisions(tables, history).where(F.col("actor") == STRATEGY)).to_pylist()
-    own = [row | {"evidence": json.loads(row["evidence"])} for row in rows if row["kind"] in (ALARM, ADAPT)]
+    own = [row | {"evidence": json.loads(row["evidence"])} for row in rows if row["kind"] in (ALARM, ADAPT, RECOVERED)]
     return sorted(own, key=lambda row: (row["snapshot_version"], row["evidence"].get("batches", 0)))
 
 
@@ -133,10 +210,11 @@ def _last_alarm(taken: Sequence[Mapping[str, Any]], signal: str, history: Histor
 
 
 def _metrics(opened: Opened, commits: Sequence[Snapshot]) -> dict[str, list[Metric]]:
-    """Commit -> the served metrics of the learner over all events."""
+    """Commit -> the served metrics of the learner over all events, how fast rows grew, and what came in."""
     if not commits:
         return {}
-    mine = f"m -> m.scoring = 'served' and m.slice = 'all' and m.learner = '{opened.learner.model.name}'"
+    served = f"m.scoring in ('served', '{LEARNED}') and m.slice = 'all' and m.learner = '{opened.learner.model.name}'"
+    mine = f"m -> m.scoring = '{INPUTS}' or ({served})"
     frame = opened.tables.read(SNAPSHOTS.name).where(f"version between {commits[0].version} and {commits[-1].version}")
     table = opened.tables.collect(SNAPSHOTS.name, frame.select("commit_id", F.expr(f"filter(metrics, {mine})").alias("metrics")))
     return {row["commit_id"]: [Metric(**metric) for metric in row["metrics"] or ()] for row in table.to_pylist()}
@@ -144,33 +222,35 @@ def _metrics(opened: Opened, commits: Sequence[Snapshot]) -> dict[str, list[Metr
 
 def _state(taken: Sequence[Mapping[str, Any]], history: History, cool_down: int) -> State:
     """What is still in force, counted in micro-batches on whatever branch: a roll back must not make the same answer possible at
-    once. It ends a change of the learning rate."""
-    looked = [row.version for row in history.live() if row.kind in (LEARN, REFUSED)]
-
+    once. It ends a change of learning, as a promotion does."""
     def since(row: Mapping[str, Any]) -> int:
-        return sum(version > row["snapshot_version"] for version in looked)
+        return micro_batches_since(history, row["snapshot_version"])
 
     state = State()
     for row in taken:
         if row["kind"] == ALARM and row["evidence"]["done"] and since(row) < cool_down:
             state.waits[row["evidence"]["seen"]] = cool_down - since(row)
+    late = [row["kind"] for row in taken if row["evidence"].get("seen") == LAG and row["kind"] != ADAPT]
+    state.lagging = late[-1:] == [ALARM]
     last = in_force(taken, history)
-    if last is not None:
-        state.left = max(0, last["evidence"]["batches"] - since(last))
-        state.factor = last["evidence"]["factor"] if state.left else 1.0
+    left = 0 if last is None else last["evidence"]["batches"] - since(last)
+    if last is not None and left > 0:
+        known = last["evidence"]
+        state.change, state.left = Change(known["factor"], known["batches"], known.get("kind", RATES)), left
+        state.signal = known.get("of", METRIC)
     return state
 
 
 def in_force(taken: Sequence[Mapping[str, Any]], history: History) -> Mapping[str, Any] | None:
-    """The decision that changed the learning rate, where nothing has ended that."""
+    """The decision that changed learning, where nothing has ended that."""
     changes = [row for row in taken if row["kind"] == ADAPT]
-    back = max((row.version for row in history.live() if row.kind == ROLLBACK), default=-1)
-    ended = not changes or changes[-1]["evidence"]["factor"] == 1.0 or changes[-1]["snapshot_version"] < back
+    back = max((row.version for row in history.live() if row.kind in (ROLLBACK, PROMOTE)), default=-1)
+    ended = not changes or not changes[-1]["evidence"]["batches"] or changes[-1]["snapshot_version"] < back
     return None if ended else changes[-1]
 
 
 def changed_at(tables: Tables, history: History) -> int | None:
-    """The version from which the learning rate is another one than was set, None where it is as set."""
+    """The version from which learning is another one than was set, None where it is as set."""
     last = in_force(_own(tables, history), history)
     return None if last is None else int(last["snapshot_version"])
 

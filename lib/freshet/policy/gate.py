@@ -23,16 +23,19 @@ from scipy.stats import t as student
 from freshet.settings import GateSettings
 
 PUBLISH, HOLD, REFUSE = "publish", "hold", "refuse"
+COVERAGE, NEW_USERS = "coverage", "new users"
 ERRORS = ("rmse", "mae", "logloss", "hinge", "perceptron", "softmax")  # the smaller the better
 ALL = "all"
 
 
 @dataclass(frozen=True)
 class Paired:
-    """Sums over the same events of one micro-batch, by slice: (of the head, of the published version, events)."""
+    """Sums over the same events of one micro-batch, by slice: (of the head, of the published version, events); and of what is
+    guarded beside it, by name, of which more is better."""
 
     metric: str
     sums: Mapping[str, tuple[float, float, int]]
+    guards: Mapping[str, tuple[float, float, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -87,9 +90,29 @@ def weigh(seen: Sequence[Paired], learned: int, norm_growth: float, rules: GateS
         evidence[name] = rounded(part)
         if part.events >= rules.min_events / 4 and part.high < -rules.slice_margin:
             return Verdict(HOLD, f"slice {name}", f"{in_words(part, seen[-1].metric)} for {name}", evidence)
+    lost = _lost(seen, rules, evidence)
+    if lost is not None:
+        return lost
     if whole.low > -rules.margin:
         return Verdict(PUBLISH, "not worse", in_words(whole, seen[-1].metric), evidence)
     return Verdict(HOLD, "unsure", in_words(whole, seen[-1].metric), evidence)
+
+
+def _lost(seen: Sequence[Paired], rules: GateSettings, evidence: dict[str, Any]) -> Verdict | None:
+    """The verdict where something guarded is lost for certain by more than its margin; `evidence` takes the numbers."""
+    for name, margin in ((COVERAGE, rules.guards.coverage), (NEW_USERS, rules.guards.new_users)):
+        if margin is None:
+            continue
+        mine = [Paired(name, {ALL: paired.guards[name]}) for paired in seen if name in paired.guards]
+        gap = compare(mine, ALL, rules.confidence) if mine else None
+        if gap is None or not gap.events:
+            continue
+        evidence[name] = rounded(gap)
+        enough = gap.batches >= rules.min_batches and (name == COVERAGE or gap.events >= rules.min_events / 4)
+        if enough and gap.high < -margin:
+            what, of = ("coverage", "items") if name == COVERAGE else ("recall of new users", "events")
+            return Verdict(HOLD, name, in_words(gap, what, of), evidence)
+    return None
 
 
 def _time_to_look(events: Sequence[int], least: int) -> bool:
@@ -126,7 +149,7 @@ def rounded(gap: Gap) -> dict[str, float | int | None]:
     }
 
 
-def in_words(gap: Gap, metric: str) -> str:
+def in_words(gap: Gap, metric: str, of: str = "events") -> str:
     """The comparison as one clause.
 
     >>> in_words(Gap(0.25, 0.2, 0.25, 0.2, 0.3, 1000, 9), "ndcg@10")
@@ -136,4 +159,4 @@ def in_words(gap: Gap, metric: str) -> str:
     ends = sorted((100 * abs(gap.low), 100 * abs(gap.high))) if gap.low * gap.high > 0 else None
     span = f"{ends[0]:.1f} to {ends[1]:.1f} %" if ends else f"{100 * gap.low:+.1f} to {100 * gap.high:+.1f} %"
     values = f"{metric} {gap.head:.4g} against {gap.published:.4g}"
-    return f"{values} on {gap.events:,} events: {100 * abs(gap.gap):.1f} % {word} ({span})"
+    return f"{values} on {gap.events:,} {of}: {100 * abs(gap.gap):.1f} % {word} ({span})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from freshet.settings.challenging import ChallengerSettings
-from freshet.settings.deciding import SEEN, Change, GateSettings, StrategySettings, change
+from freshet.settings.deciding import FORGET, FREEZE, RATES, SEEN, Change, GateSettings, GuardMargins, StrategySettings, change
 from freshet.settings.layers import OWN, Flag, Origins, default_text, load, over
 from freshet.settings.learning import (
     FeatureSettings,
@@ -25,10 +25,9 @@ from freshet.settings.running import DemoSettings, SparkSettings, StoreSettings,
 from freshet.settings.show import lines
 
 __all__ = [
-    "OWN", "SEEN", "ChallengerSettings", "Change", "CleanSettings", "ColumnSettings", "CsvSettings", "DemoSettings",
-    "FeatureSettings",
-    "Flag", "GateSettings", "GuardSettings", "HistorySettings", "ListSettings", "MetricsSettings", "ModelSettings",
-    "OptimizerSettings", "Origins", "PopularitySettings", "Problem", "RetrainSettings", "Settings", "SourceSettings",
-    "SparkSettings", "StoreSettings", "StrategySettings", "StreamSettings", "WindowSettings", "change", "check_source",
-    "default_text", "lines", "load", "over",
+    "FORGET", "FREEZE", "OWN", "RATES", "SEEN", "ChallengerSettings", "Change", "CleanSettings", "ColumnSettings",
+    "CsvSettings", "DemoSettings", "FeatureSettings", "Flag", "GateSettings", "GuardMargins", "GuardSettings",
+    "HistorySettings", "ListSettings", "MetricsSettings", "ModelSettings", "OptimizerSettings", "Origins", "PopularitySettings",
+    "Problem", "RetrainSettings", "Settings", "SourceSettings", "SparkSettings", "StoreSettings", "StrategySettings",
+    "StreamSettings", "WindowSettings", "change", "check_source", "default_text", "lines", "load", "over",
 ]

@@ -13,6 +13,18 @@ from freshet.settings.fields import Count, DurationOrNever, NotNegative, Positiv
 Confidence = Annotated[float, Field(ge=0.5, lt=1)]
 
 
+class GuardMargins(Section):
+    """What may not be lost while the head gets better, each by its own margin; None: it is not measured."""
+
+    coverage: NotNegative | None = None
+    new_users: NotNegative | None = None
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is measured."""
+        return self.coverage is not None or self.new_users is not None
+
+
 class GateSettings(Section):
     """Which version lists are made from, and what a newer one must show to take its place."""
 
@@ -24,25 +36,43 @@ class GateSettings(Section):
     slice_margin: NotNegative = 0.1
     confidence: Confidence = 0.95
     max_norm_growth: Positive = 4.0
+    guards: GuardMargins = GuardMargins()
     on_worse: Literal["hold", "rollback"] = "hold"
+    cool_down: Count = 200
+    forced_for: Count | None = None
 
 
-_CHANGE = re.compile(r"learning rate (\d+\.?\d*|\.\d+) for (\d+) micro-batches")
-_WANTED = 'some of "go on", "alert", "retrain", "roll back" and one such as "learning rate 3 for 20 micro-batches"'
+RATES, FREEZE, FORGET = "learning rate", "freeze", "forget"  # kinds of change
+_NUMBER, _WHILE = r"(\d+\.?\d*|\.\d+)", r"for (\d+) micro-batches"
+_CHANGES = {
+    RATES: re.compile(f"learning rate {_NUMBER} {_WHILE}"), FREEZE: re.compile(f"freeze (){_WHILE}"),
+    FORGET: re.compile(f"forget {_NUMBER} times faster {_WHILE}"),
+}
+_WANTED = (
+    'some of "go on", "alert", "retrain", "roll back" and one such as "learning rate 3 for 20 micro-batches", '
+    '"freeze for 20 micro-batches" or "forget 4 times faster for 20 micro-batches"'
+)
 
 
 class Change(NamedTuple):
-    """Both learning rates times `factor` for so many micro-batches."""
+    """How learning is another one for so many micro-batches: both learning rates times `factor`, nothing is learned (factor 0),
+    or half-lives are divided by `factor`."""
 
     factor: float
     batches: int
+    kind: str = RATES
 
 
 def change(action: str) -> Change | None:
-    """What an action says of the learning rate: `learning rate 3 for 20 micro-batches` -> (3.0, 20); None for another one."""
-    match = _CHANGE.fullmatch(action)
-    found = Change(float(match[1]), int(match[2])) if match else None
-    return found if found is not None and found.factor > 0 and found.batches > 0 else None
+    """What an action changes in learning: `learning rate 3 for 20 micro-batches` -> (3.0, 20, "learning rate"); None for one that
+    changes nothing."""
+    for kind, wanted in _CHANGES.items():
+        match = wanted.fullmatch(action)
+        if match is not None:
+            found = Change(float(match[1] or 0), int(match[2]), kind)
+            least = {RATES: 0.0, FREEZE: -1.0, FORGET: 1.0}[kind]
+            return found if found.factor > least and found.batches > 0 else None
+    return None
 
 
 def _known(actions: tuple[str, ...]) -> tuple[str, ...]:
@@ -53,13 +83,13 @@ def _known(actions: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Actions = Annotated[tuple[str, ...], BeforeValidator(as_tuple), AfterValidator(_known)]
-SEEN = ("drift", "falling_metric", "new_users", "new_items", "refusals", "lag")
+SEEN = ("drift", "falling_metric", "new_users", "new_items", "refusals", "divergence", "inputs", "lag")
 
 
 class StrategySettings(Section):
     """What is watched for, and what is done when it is seen."""
 
-    detectors: Annotated[tuple[Literal["adwin", "page_hinkley"], ...], BeforeValidator(as_tuple)] = ()
+    detectors: Annotated[tuple[Literal["adwin", "page_hinkley", "psi"], ...], BeforeValidator(as_tuple)] = ()
     events: Count = 100
     settle: Annotated[int, Field(ge=10)] = 30
     drift: Actions = ("go on",)
@@ -67,6 +97,9 @@ class StrategySettings(Section):
     new_users: Actions = ("go on",)
     new_items: Actions = ("go on",)
     refusals: Actions = ("go on",)
+    divergence: Actions = ("go on",)
+    inputs: Actions = ("go on",)
+    psi: Positive = 0.25
     lag: Actions = ("go on",)
     max_lag: DurationOrNever = None
     cool_down: Count = 50
@@ -78,8 +111,12 @@ class StrategySettings(Section):
         return bool(self.detectors) or self.max_lag is not None
 
     def naming(self, action: str) -> list[str]:
-        """What is answered with this action, or with any change of the learning rate for `learning rate`."""
-        return [name for name in SEEN if any(action == ("learning rate" if change(one) else one) for one in getattr(self, name))]
+        """What is answered with this action, or with any change of this kind."""
+        def kind(one: str) -> str:
+            found = change(one)
+            return one if found is None else found.kind
+
+        return [name for name in SEEN if any(action == kind(one) for one in getattr(self, name))]
 
     @model_validator(mode="after")
     def _command(self) -> Self:

@@ -142,6 +142,7 @@ class ModelSettings(Section):
     positive_from: float | None = None
     loss: Literal["logistic", "squared", "hinge", "perceptron"] = "logistic"
     propensity_clip: Annotated[float, Field(ge=1)] | None = None
+    frozen: bool = False
     negatives: Count | None = None
     negative_draw: Literal["recent", "uniform", "popularity"] = "recent"
     negative_tries: Count = 4

@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import model_validator
 
 from freshet.settings.challenging import ChallengerSettings
-from freshet.settings.deciding import GateSettings, StrategySettings
+from freshet.settings.deciding import FORGET, FREEZE, Change, GateSettings, StrategySettings
 from freshet.settings.fields import Section, related
 from freshet.settings.learning import (
     GuardSettings,
@@ -67,12 +67,32 @@ class Settings(Section):
         if rates and self.model.optimizer.name == "ftrl":
             what = "another optimizer: with ftrl a changed rate changes what was learned before"
             raise related(what, "model.optimizer.name", f"strategy.{rates[0]}")
+        forget = self.strategy.naming(FORGET)
+        if forget and self.popularity.half_life is None and self.model.neighbours.half_life is None:
+            raise related("a half-life, which can be made shorter", "popularity.half_life", f"strategy.{forget[0]}")
         return self
 
     def with_rates(self, factor: float) -> Self:
         """These settings with both learning rates `factor` times as large."""
         optimizer = self.model.optimizer.model_copy(update={"rate_factor": self.model.optimizer.rate_factor * factor})
         return self.model_copy(update={"model": self.model.model_copy(update={"optimizer": optimizer})})
+
+    def with_change(self, change: Change | None) -> Self:
+        """These settings as a strategy changes them for a while; None: as they are."""
+        if change is None:
+            return self
+        if change.kind == FREEZE:
+            return self.with_frozen(True)
+        if change.kind != FORGET:
+            return self.with_rates(change.factor)
+        popularity, neighbours = self.popularity, self.model.neighbours
+        shorter = [None if one.half_life is None else one.half_life / change.factor for one in (popularity, neighbours)]
+        model = self.model.model_copy(update={"neighbours": neighbours.model_copy(update={"half_life": shorter[1]})})
+        return self.model_copy(update={"model": model, "popularity": popularity.model_copy(update={"half_life": shorter[0]})})
+
+    def with_frozen(self, frozen: bool) -> Self:
+        """These settings with `model.frozen` as said."""
+        return self.model_copy(update={"model": self.model.model_copy(update={"frozen": frozen})})
 
     def to_json(self) -> str:
         """The settings as they stand in a snapshot row: keys sorted, durations in seconds, secrets redacted."""

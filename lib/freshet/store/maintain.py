@@ -34,8 +34,8 @@ COMMITTED = (EVENTS.name, QUARANTINE.name, IDS.name, PARAMETERS.name, DECISIONS.
 ROWS_PER_FILE = 500_000
 MANY_FILES = 16  # with fewer a reader gains nothing by having them put together
 DAY_MICROSECONDS = 86_400_000_000
-# The tables only the holder of the model writes. The others (requests, items, recommendations) are appended to by other
-# processes, and a commit of ours at the same moment could take one of theirs away on local disk.
+# The tables only the holder of the model writes. The others (requests, items, recommendations, evaluations) are appended to by
+# other processes, and a commit of ours at the same moment could take one of theirs away on local disk.
 OURS = (*COMMITTED, PARAMETERS_BASE.name, SNAPSHOTS.name)
 
 
