@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from freshet.head import Head
 from freshet.kernels.digest import block_seed
-from freshet.kernels.merge import merge_rows
+from freshet.kernels.merge import Part, Span, add_counts, merge_parts
 from freshet.kernels.optimizers import slot_contractions
 from freshet.kernels.rows import RowTable
 from freshet.kernels.seeds import initial_rows
@@ -71,14 +72,17 @@ class Workspace:
             list(pool.map(lambda name: self._merge(name, results, origins), self.sheets))
 
     def _merge(self, name: str, results: list[ShardResult], origins: list[dict[str, np.ndarray]]) -> None:
-        row = np.concatenate([origin[name] for origin in origins])
-        touched = np.concatenate([result.touched[name] for result in results])
-        order = np.argsort(row, kind="stable")
-        order = order[touched[order] > 0]
-        if len(order):
-            news = np.concatenate([result.rows[name] for result in results])[order]
-            a = np.concatenate([result.contraction[name] for result in results])[order]
-            _merge_sheet(self.sheets[name], row[order], news, a, touched[order].astype(np.int64))
+        sheet = self.sheets[name]
+        parts = [
+            Part(origin[name], result.rows[name], result.contraction[name], result.touched[name])
+            for origin, result in zip(origins, results, strict=True)
+        ]
+        if follows(sheet.block.groups):
+            merge_following(sheet.block, sheet.rows.values, parts, sheet.rows.count)
+        else:
+            merge_parts(sheet.block.merge, sheet.rows.values, parts, spans_of(sheet.block), sheet.rows.count)
+        for part in parts:
+            add_counts(part.rows, part.counts, sheet.rows.count, sheet.touched)
 
     def note_times(self, event_at: np.ndarray) -> None:
         """Set the last event time of every touched row to the latest of the events behind its touches."""
@@ -111,41 +115,33 @@ def _open_sheet(head: Head, block: Block, examples: Examples, seed: int) -> Shee
     return Sheet(block, rows, known, refs, np.zeros(len(rows), np.int64), np.full(len(rows), -1, np.int32))
 
 
-def _merge_sheet(sheet: Sheet, row: np.ndarray, news: np.ndarray, a: np.ndarray, touched: np.ndarray) -> None:
-    block, rows = sheet.block, sheet.rows
-    if follows(block.groups):
-        # Only rows of several shards go through the merge: to others, with what follows from what, it would do something.
-        several = np.bincount(row, minlength=len(rows)) > 1
-        met = several[row]
-        rows.values[row[~met]] = news[~met]
-        values, place = rows.values[several], (np.cumsum(several) - 1).astype(np.int32)[row[met]]
-        merge_values(block, values, place, news[met], a[met], touched[met], rows.count[several])
-        rows.values[several] = values
-    else:
-        merge_values(block, rows.values, row, news, a, touched, rows.count)
-    np.add.at(rows.count, row, touched)
-    np.add.at(sheet.touched, row, touched)
-
-
-def merge_values(
-    block: Block, values: np.ndarray, row: np.ndarray, news: np.ndarray, a: np.ndarray, touched: np.ndarray, counts: np.ndarray,
-) -> None:
-    """Change values float32[r, w] in place to what the shards' rows make of them."""
-    width, before = block.width, values
+def spans_of(block: Block) -> list[Span]:
+    """The columns of a block's rows that are merged alike: its vector, then its slots."""
     contractions = np.full(block.slots, 0.0 if block.slots_add else -1.0)
     for group in block.groups:
         own = slot_contractions(group.step, group.width)
-        contractions[group.slot - width : group.slot - width + len(own)] = own
-    if follows(block.groups):
-        before = values.copy()
-    for contraction in np.unique(contractions):
-        at = width + np.flatnonzero(contractions == contraction)
-        slot_a = 2.0 * a if contraction < 0.0 else touched * contraction
-        old = np.ascontiguousarray(values[:, at])
-        values[:, at] = merge_rows(block.merge, old, row, np.ascontiguousarray(news[:, at]), slot_a, touched, counts)
-    if before is not values:
-        before, news = unsettled(before, values, block.groups), unsettled(news, values[row], block.groups)
-    vectors = np.ascontiguousarray(before[:, :width])
-    values[:, :width] = merge_rows(block.merge, vectors, row, np.ascontiguousarray(news[:, :width]), a, touched, counts)
-    if before is not values:
-        settle(values, block.groups)
+        contractions[group.slot - block.width : group.slot - block.width + len(own)] = own
+    cuts = [0, *(1 + np.flatnonzero(np.diff(contractions))).tolist(), block.slots] if block.slots else []
+    slots = [
+        Span(block.width + start, block.width + stop, *((2.0, 0.0) if contractions[start] < 0.0 else (0.0, contractions[start])))
+        for start, stop in pairwise(cuts)
+    ]
+    return [Span(0, block.width, 1.0, 0.0), *slots]
+
+
+def merge_following(block: Block, values: np.ndarray, parts: list[Part], counts: np.ndarray) -> None:
+    """merge_parts where weights follow from slots: first the slots, then in their units the weights."""
+    row, news, a, touched = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    several = np.bincount(row[touched > 0], minlength=len(values)) > 1
+    # Only rows of several shards go through the merge: to others, with what follows from what, it would do something.
+    alone = (touched > 0) & ~several[row]
+    values[row[alone]] = news[alone]
+    met = (touched > 0) & several[row]
+    place, before = (np.cumsum(several) - 1).astype(np.int32)[row[met]], values[several]
+    merged, (vector, *slots) = before.copy(), spans_of(block)
+    merge_parts(block.merge, merged, [Part(place, news[met], a[met], touched[met])], slots, counts[several])
+    own, units = unsettled(before, merged, block.groups), unsettled(news[met], merged[place], block.groups)
+    merge_parts(block.merge, own, [Part(place, units, a[met], touched[met])], [vector], counts[several])
+    merged[:, : block.width] = own[:, : block.width]
+    settle(merged, block.groups)
+    values[several] = merged

@@ -95,7 +95,7 @@ def _faded(values: np.ndarray, r: int, used: int, factor: float) -> int:
         faded = values[r, m] * factor
         values[r, m] = faded
         # Of numbers from 0 on the bits are in the order of the numbers, and of integers a minimum takes eight at a time.
-        least = min(least, np.float64(faded).view(np.int64))
+        least = min(least, np.float64(faded).view(np.int64))  # type: ignore[assignment]
     for m in range(used):
         place = min(place, m if np.float64(values[r, 1 + m]).view(np.int64) == least else used)
     return place
@@ -107,7 +107,7 @@ def _add(
     half_life: float,
 ) -> None:
     """Bring row r to the time `at` and add w to the count of the key; an event that comes late counts for less."""
-    used, gap, factor = np.int64(filled[r]), float(at - last_at[r]), 1.0
+    used, gap, factor = int(filled[r]), float(at - last_at[r]), 1.0
     if gap < 0.0 and values[r, 0] != 0.0:
         w *= 2.0 ** (gap / half_life)
     elif gap > 0.0:
