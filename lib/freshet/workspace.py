@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,17 +19,20 @@ from freshet.kernels.settling import follows, settle, unsettled
 from freshet.kernels.shards import kept, latest, localize
 from freshet.models.contract import Block, Examples, Rows, ShardResult, ShardTask
 
+HANDS = 4  # tasks of shards that are built at the same time
+
 
 @dataclass
 class Sheet:
-    """One block's touched rows; `refs` int32[n, m] the row of each touch of each example, -1 for none."""
+    """One block's touched rows; `refs` int32[n, m] the row of each touch of each example, -1 for none, `stamps` int32[HANDS, r]
+    scratch of `localize`."""
 
     block: Block
     rows: Rows
     known: np.ndarray
     refs: np.ndarray
     touched: np.ndarray
-    stamp: np.ndarray
+    stamps: np.ndarray
 
     def head_refs(self, part: slice) -> np.ndarray:
         """The references of some examples as a snapshot sees them: rows it does not have are -1."""
@@ -50,16 +54,23 @@ class Workspace:
         refs = {name: sheet.head_refs(part) for name, sheet in self.sheets.items()}
         return self._task(refs, part, {name: sheet.rows.values for name, sheet in self.sheets.items()})
 
-    def task(self, chosen: np.ndarray) -> tuple[ShardTask, dict[str, np.ndarray]]:
-        """The task of a shard for the chosen examples and, per block, the workspace row behind each of its rows."""
+    def task(self, chosen: np.ndarray, hand: int = 0) -> tuple[ShardTask, dict[str, np.ndarray]]:
+        """The task of a shard for the chosen examples and, per block, the workspace row behind each of its rows; two of one hand
+        must not be built at the same time."""
         refs, origin, rows = {}, {}, {}
         for name, sheet in self.sheets.items():
-            refs[name], origin[name] = localize(sheet.refs[chosen], sheet.stamp)
-            rows[name] = sheet.rows.values[origin[name]]
+            refs[name], origin[name] = localize(np.take(sheet.refs, chosen, axis=0), sheet.stamps[hand])
+            rows[name] = np.take(sheet.rows.values, origin[name], axis=0)
         task = self._task(refs, chosen, rows)
         for name, sheet in self.sheets.items():
             task.counts[name] = sheet.rows.count[origin[name]]
         return task, origin
+
+    def tasks(self, parts: Sequence[np.ndarray]) -> list[tuple[ShardTask, dict[str, np.ndarray]]]:
+        """`task` of each part of the examples, in their order, built side by side."""
+        with ThreadPoolExecutor(HANDS) as pool:
+            made = list(pool.map(lambda hand: [self.task(part, hand) for part in parts[hand::HANDS]], range(HANDS)))
+        return [made[number % HANDS][number // HANDS] for number in range(len(parts))]
 
     def _task(self, refs: dict[str, np.ndarray], chosen: np.ndarray | slice, rows: dict[str, np.ndarray]) -> ShardTask:
         examples = self.examples
@@ -112,7 +123,7 @@ def _open_sheet(head: Head, block: Block, examples: Examples, seed: int) -> Shee
         # The block is part of the seed: a user and an item of the same natural id must not start alike.
         initial_rows(rows.keys[~known], fresh, block.init_scale, seed ^ block_seed(block.name), block.zeros)
         rows.values[~known, : block.width] = fresh
-    return Sheet(block, rows, known, refs, np.zeros(len(rows), np.int64), np.full(len(rows), -1, np.int32))
+    return Sheet(block, rows, known, refs, np.zeros(len(rows), np.int64), np.full((HANDS, len(rows)), -1, np.int32))
 
 
 def spans_of(block: Block) -> list[Span]:
