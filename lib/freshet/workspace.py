@@ -112,11 +112,7 @@ def _open_sheet(head: Head, block: Block, examples: Examples, seed: int) -> Shee
     keys = examples.keys[block.name]
     present = examples.present.get(block.name)
     index = RowTable({})
-    refs = np.full(keys.shape, -1, np.int32)
-    if present is None or present.all():  # the usual case, without a copy of what may be millions of keys
-        refs[:] = index.insert(keys.ravel()).reshape(keys.shape)
-    else:
-        refs[present] = index.insert(keys[present])
+    refs = index.insert(keys.ravel(), None if present is None else present.ravel()).reshape(keys.shape)
     rows, known = head.gather(block.name, index.keys.copy())
     if not known.all() and block.init_scale > 0.0:
         fresh = np.zeros((int((~known).sum()), block.width), np.float32)
