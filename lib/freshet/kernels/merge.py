@@ -14,7 +14,8 @@ Shard p hands in its private row; its change is d_p = row - base. With a weight 
 a_p is how far the shard's own pass contracted the residual of the row: small a gives the sum, large a the a-weighted
 average. n are counts of events, n_0 before the batch: a running mean comes out as if it had seen all events.
 
-A row of one shard is that shard's row, bit for bit. Sums are float64 in the order given, which is the order of shards.
+A row of one shard is that shard's row, bit for bit. Sums are float64 in the order of the parts, which is the order of shards:
+each part is added to the sums of the rows that several shards touched, which are as many as there are such rows.
 """
 
 from __future__ import annotations
@@ -168,10 +169,12 @@ def merge_parts(
     rule: str, values: npt.NDArray[np.float32], parts: Sequence[Part], spans: Sequence[Span], before: npt.NDArray[np.int64],
 ) -> None:
     """Change values float32[r, w] in place to what the parts, in the order of shards, make of them; `before` int64[r] are the
-    events of the rows until then. Raises UnknownName for a rule that is not in RULES."""
+    events of the rows until then. Raises UnknownName for a rule that is not in RULES, ValueError for a row outside of values."""
     code = pick("merge rule", rule, RULES)
     number = np.zeros(len(values), np.int32)
     for part in parts:
+        if len(part.rows) and (part.rows.min() < 0 or part.rows.max() >= len(values)):
+            raise ValueError(f"rows of a part must lie within the {len(values)} of the block")
         _touch(part.rows, part.counts, number)
     met = _number(number)
     columns = np.array([span[:2] for span in spans], np.int64).reshape(-1, 2)
@@ -188,26 +191,3 @@ def add_counts(rows, counts, to, also):  # type: ignore[no-untyped-def]
     for k in range(rows.shape[0]):
         to[rows[k]] += counts[k]
         also[rows[k]] += counts[k]
-
-
-def merge_rows(
-    rule: str,
-    base: npt.NDArray[np.float32],
-    rows: npt.NDArray[np.int32],
-    news: npt.NDArray[np.float32],
-    a: npt.NDArray[np.float64],
-    counts: npt.NDArray[np.int64],
-    base_counts: npt.NDArray[np.int64],
-) -> npt.NDArray[np.float32]:
-    """Return float32[r, w]: the rows after the batch (formula in the module); a row without contribution is its base.
-
-    base float32[r, w] rows before; base_counts int64[r] their events. The m contributions are sorted by (row, shard):
-    rows int32[m] which row, news float32[m, w] the shard's row afterwards, a float64[m] its contraction,
-    counts int64[m] its events. Raises UnknownName for a rule that is not in RULES, ValueError for rows out of order.
-    """
-    rows = np.ascontiguousarray(rows, np.int32)
-    if len(rows) and (np.any(rows[1:] < rows[:-1]) or rows[0] < 0 or rows[-1] >= len(base)):
-        raise ValueError("contributions must be sorted by row, rows within the base")
-    out = np.array(base, np.float32, order="C")
-    merge_parts(rule, out, [Part(rows, news, a, counts)], [Span(0, base.shape[1], 1.0, 0.0)], base_counts)
-    return out
