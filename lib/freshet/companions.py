@@ -66,8 +66,7 @@ def _count(
     head: Head, block: str, keys: np.ndarray, events: Events, positive: np.ndarray, half_lives: tuple[float, ...]
 ) -> Rows:
     index = RowTable({})
-    refs = np.full(len(events), -1, np.int32)
-    refs[positive] = index.insert(keys[positive])
+    refs = index.insert(keys, positive)
     rows, _ = head.gather(block, index.keys.copy())
     values = rows.values.astype(np.float64)
     touched = np.zeros(len(rows), np.int64)

@@ -84,18 +84,21 @@ class Learner:
         positive = model.positive(events)
         if self.spec.frozen:
             return self._counted(head, events, positive, timer, served)
-        # Counting shares nothing with what follows but the head, which nobody writes: it fills what that leaves idle.
-        with ThreadPoolExecutor(1) as aside:
+        # Counting and ranking share nothing with what follows but the head, which nobody writes: they fill what that leaves idle.
+        with ThreadPoolExecutor(2) as aside:
             with timer("gather"):
                 ahead = advance(head, events, positive, self.spec.companions)
                 counting = aside.submit(model.tally, head.gather, events, positive, ahead.context)
+                ranking = aside.submit(self._ranked, head, events, positive, ahead.context) if served else None
                 context = ahead.context if among is None else replace(ahead.context, recent=among[0], length=among[1])
                 examples = model.examples(events, context)
                 space = Workspace(head, model.blocks(), examples, self.spec.seed)
             with timer("score"):
-                metrics, led = self._metrics(head, events, positive, ahead.context, space) if served else ([], {})
+                metrics = self._served(head, events, space) if served else []
             with timer("learn"):
                 metrics += self._rounds(head, events, positive, space, run, timer)
+            with timer("score"):
+                ranked, led = ranking.result() if ranking is not None else ([], {})
             with timer("tally"):
                 counted = counting.result()
         with timer("digest"):
@@ -104,7 +107,7 @@ class Learner:
             rows |= beside
             _check_finite(rows)
             changes, digest = head.changes(rows)
-        return Learned(changes, digest, tuple(metrics), len(examples))
+        return Learned(changes, digest, (*ranked, *metrics), len(examples))
 
     def _counted(self, head: Head, events: Events, positive: np.ndarray, timer: Timer, served: bool) -> Learned:
         """What a frozen model makes of events: the companions go on, no row of the model or of what leads changes."""
@@ -112,7 +115,7 @@ class Learner:
             ahead = advance(head, events, positive, self.spec.companions)
             space = Workspace(head, self.model.blocks(), self.model.examples(events, ahead.context), self.spec.seed)
         with timer("score"):
-            metrics = self._metrics(head, events, positive, ahead.context, space)[0] if served else []
+            metrics = self._ranked(head, events, positive, ahead.context)[0] + self._served(head, events, space) if served else []
         with timer("digest"):
             changes, digest = head.changes(ahead.rows)
         return Learned(changes, digest, tuple(metrics), 0)
@@ -126,13 +129,11 @@ class Learner:
         positive = self.model.positive(events)
         context = advance(head, events, positive, self.spec.companions).context
         space = Workspace(head, self.model.blocks(), self.model.examples(events, context), self.spec.seed)
-        return self._metrics(head, events, positive, context, space)
-
-    def _metrics(
-        self, head: Head, events: Events, positive: np.ndarray, context: Context, space: Workspace
-    ) -> tuple[list[Metric], dict[str, Rows]]:
-        metrics, led = prequential.ranking_metrics(head, self.model, events, positive, context, self.spec.metrics)
+        metrics, led = self._ranked(head, events, positive, context)
         return metrics + self._served(head, events, space), led
+
+    def _ranked(self, head: Head, events: Events, positive: np.ndarray, context: Context) -> tuple[list[Metric], dict[str, Rows]]:
+        return prequential.ranking_metrics(head, self.model, events, positive, context, self.spec.metrics)
 
     def _served(self, head: Head, events: Events, space: Workspace) -> list[Metric]:
         examples = space.examples
@@ -195,7 +196,7 @@ class Learner:
         capped = 0
         for start, stop in rounds(examples.event, positive, head.events_in_window(), self.spec):
             chosen = [start + part for part in members(shard[start:stop], self.spec.shards)]
-            tasks, origins = zip(*(space.task(part) for part in chosen if len(part)), strict=True)
+            tasks, origins = zip(*space.tasks([part for part in chosen if len(part)]), strict=True)
             results = run(tasks)
             with timer("merge"):
                 space.merge(results, origins)

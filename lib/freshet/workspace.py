@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from freshet.head import Head
 from freshet.kernels.digest import block_seed
-from freshet.kernels.merge import merge_rows
+from freshet.kernels.merge import Part, Span, add_counts, merge_parts
 from freshet.kernels.optimizers import slot_contractions
 from freshet.kernels.rows import RowTable
 from freshet.kernels.seeds import initial_rows
@@ -17,17 +19,20 @@ from freshet.kernels.settling import follows, settle, unsettled
 from freshet.kernels.shards import kept, latest, localize
 from freshet.models.contract import Block, Examples, Rows, ShardResult, ShardTask
 
+HANDS = 4  # tasks of shards that are built at the same time
+
 
 @dataclass
 class Sheet:
-    """One block's touched rows; `refs` int32[n, m] the row of each touch of each example, -1 for none."""
+    """One block's touched rows; `refs` int32[n, m] the row of each touch of each example, -1 for none, `stamps` int32[HANDS, r]
+    scratch of `localize`."""
 
     block: Block
     rows: Rows
     known: np.ndarray
     refs: np.ndarray
     touched: np.ndarray
-    stamp: np.ndarray
+    stamps: np.ndarray
 
     def head_refs(self, part: slice) -> np.ndarray:
         """The references of some examples as a snapshot sees them: rows it does not have are -1."""
@@ -49,16 +54,23 @@ class Workspace:
         refs = {name: sheet.head_refs(part) for name, sheet in self.sheets.items()}
         return self._task(refs, part, {name: sheet.rows.values for name, sheet in self.sheets.items()})
 
-    def task(self, chosen: np.ndarray) -> tuple[ShardTask, dict[str, np.ndarray]]:
-        """The task of a shard for the chosen examples and, per block, the workspace row behind each of its rows."""
+    def task(self, chosen: np.ndarray, hand: int = 0) -> tuple[ShardTask, dict[str, np.ndarray]]:
+        """The task of a shard for the chosen examples and, per block, the workspace row behind each of its rows; two of one hand
+        must not be built at the same time."""
         refs, origin, rows = {}, {}, {}
         for name, sheet in self.sheets.items():
-            refs[name], origin[name] = localize(sheet.refs[chosen], sheet.stamp)
-            rows[name] = sheet.rows.values[origin[name]]
+            refs[name], origin[name] = localize(np.take(sheet.refs, chosen, axis=0), sheet.stamps[hand])
+            rows[name] = np.take(sheet.rows.values, origin[name], axis=0)
         task = self._task(refs, chosen, rows)
         for name, sheet in self.sheets.items():
             task.counts[name] = sheet.rows.count[origin[name]]
         return task, origin
+
+    def tasks(self, parts: Sequence[np.ndarray]) -> list[tuple[ShardTask, dict[str, np.ndarray]]]:
+        """`task` of each part of the examples, in their order, built side by side."""
+        with ThreadPoolExecutor(HANDS) as pool:
+            made = list(pool.map(lambda hand: [self.task(part, hand) for part in parts[hand::HANDS]], range(HANDS)))
+        return [made[number % HANDS][number // HANDS] for number in range(len(parts))]
 
     def _task(self, refs: dict[str, np.ndarray], chosen: np.ndarray | slice, rows: dict[str, np.ndarray]) -> ShardTask:
         examples = self.examples
@@ -71,14 +83,17 @@ class Workspace:
             list(pool.map(lambda name: self._merge(name, results, origins), self.sheets))
 
     def _merge(self, name: str, results: list[ShardResult], origins: list[dict[str, np.ndarray]]) -> None:
-        row = np.concatenate([origin[name] for origin in origins])
-        touched = np.concatenate([result.touched[name] for result in results])
-        order = np.argsort(row, kind="stable")
-        order = order[touched[order] > 0]
-        if len(order):
-            news = np.concatenate([result.rows[name] for result in results])[order]
-            a = np.concatenate([result.contraction[name] for result in results])[order]
-            _merge_sheet(self.sheets[name], row[order], news, a, touched[order].astype(np.int64))
+        sheet = self.sheets[name]
+        parts = [
+            Part(origin[name], result.rows[name], result.contraction[name], result.touched[name])
+            for origin, result in zip(origins, results, strict=True)
+        ]
+        if follows(sheet.block.groups):
+            merge_following(sheet.block, sheet.rows.values, parts, sheet.rows.count)
+        else:
+            merge_parts(sheet.block.merge, sheet.rows.values, parts, spans_of(sheet.block), sheet.rows.count)
+        for part in parts:
+            add_counts(part.rows, part.counts, sheet.rows.count, sheet.touched)
 
     def note_times(self, event_at: np.ndarray) -> None:
         """Set the last event time of every touched row to the latest of the events behind its touches."""
@@ -97,55 +112,43 @@ def _open_sheet(head: Head, block: Block, examples: Examples, seed: int) -> Shee
     keys = examples.keys[block.name]
     present = examples.present.get(block.name)
     index = RowTable({})
-    refs = np.full(keys.shape, -1, np.int32)
-    if present is None or present.all():  # the usual case, without a copy of what may be millions of keys
-        refs[:] = index.insert(keys.ravel()).reshape(keys.shape)
-    else:
-        refs[present] = index.insert(keys[present])
+    refs = index.insert(keys.ravel(), None if present is None else present.ravel()).reshape(keys.shape)
     rows, known = head.gather(block.name, index.keys.copy())
     if not known.all() and block.init_scale > 0.0:
         fresh = np.zeros((int((~known).sum()), block.width), np.float32)
         # The block is part of the seed: a user and an item of the same natural id must not start alike.
         initial_rows(rows.keys[~known], fresh, block.init_scale, seed ^ block_seed(block.name), block.zeros)
         rows.values[~known, : block.width] = fresh
-    return Sheet(block, rows, known, refs, np.zeros(len(rows), np.int64), np.full(len(rows), -1, np.int32))
+    return Sheet(block, rows, known, refs, np.zeros(len(rows), np.int64), np.full((HANDS, len(rows)), -1, np.int32))
 
 
-def _merge_sheet(sheet: Sheet, row: np.ndarray, news: np.ndarray, a: np.ndarray, touched: np.ndarray) -> None:
-    block, rows = sheet.block, sheet.rows
-    if follows(block.groups):
-        # Only rows of several shards go through the merge: to others, with what follows from what, it would do something.
-        several = np.bincount(row, minlength=len(rows)) > 1
-        met = several[row]
-        rows.values[row[~met]] = news[~met]
-        values, place = rows.values[several], (np.cumsum(several) - 1).astype(np.int32)[row[met]]
-        merge_values(block, values, place, news[met], a[met], touched[met], rows.count[several])
-        rows.values[several] = values
-    else:
-        merge_values(block, rows.values, row, news, a, touched, rows.count)
-    np.add.at(rows.count, row, touched)
-    np.add.at(sheet.touched, row, touched)
-
-
-def merge_values(
-    block: Block, values: np.ndarray, row: np.ndarray, news: np.ndarray, a: np.ndarray, touched: np.ndarray, counts: np.ndarray,
-) -> None:
-    """Change values float32[r, w] in place to what the shards' rows make of them."""
-    width, before = block.width, values
+def spans_of(block: Block) -> list[Span]:
+    """The columns of a block's rows that are merged alike: its vector, then its slots."""
     contractions = np.full(block.slots, 0.0 if block.slots_add else -1.0)
     for group in block.groups:
         own = slot_contractions(group.step, group.width)
-        contractions[group.slot - width : group.slot - width + len(own)] = own
-    if follows(block.groups):
-        before = values.copy()
-    for contraction in np.unique(contractions):
-        at = width + np.flatnonzero(contractions == contraction)
-        slot_a = 2.0 * a if contraction < 0.0 else touched * contraction
-        old = np.ascontiguousarray(values[:, at])
-        values[:, at] = merge_rows(block.merge, old, row, np.ascontiguousarray(news[:, at]), slot_a, touched, counts)
-    if before is not values:
-        before, news = unsettled(before, values, block.groups), unsettled(news, values[row], block.groups)
-    vectors = np.ascontiguousarray(before[:, :width])
-    values[:, :width] = merge_rows(block.merge, vectors, row, np.ascontiguousarray(news[:, :width]), a, touched, counts)
-    if before is not values:
-        settle(values, block.groups)
+        contractions[group.slot - block.width : group.slot - block.width + len(own)] = own
+    cuts = [0, *(1 + np.flatnonzero(np.diff(contractions))).tolist(), block.slots] if block.slots else []
+    slots = [
+        Span(block.width + start, block.width + stop, *((2.0, 0.0) if contractions[start] < 0.0 else (0.0, contractions[start])))
+        for start, stop in pairwise(cuts)
+    ]
+    return [Span(0, block.width, 1.0, 0.0), *slots]
+
+
+def merge_following(block: Block, values: np.ndarray, parts: list[Part], counts: np.ndarray) -> None:
+    """merge_parts where weights follow from slots: first the slots, then in their units the weights."""
+    row, news, a, touched = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    several = np.bincount(row[touched > 0], minlength=len(values)) > 1
+    # Only rows of several shards go through the merge: to others, with what follows from what, it would do something.
+    alone = (touched > 0) & ~several[row]
+    values[row[alone]] = news[alone]
+    met = (touched > 0) & several[row]
+    place, before = (np.cumsum(several) - 1).astype(np.int32)[row[met]], values[several]
+    merged, (vector, *slots) = before.copy(), spans_of(block)
+    merge_parts(block.merge, merged, [Part(place, news[met], a[met], touched[met])], slots, counts[several])
+    own, units = unsettled(before, merged, block.groups), unsettled(news[met], merged[place], block.groups)
+    merge_parts(block.merge, own, [Part(place, units, a[met], touched[met])], [vector], counts[several])
+    merged[:, : block.width] = own[:, : block.width]
+    settle(merged, block.groups)
+    values[several] = merged

@@ -81,6 +81,58 @@ def test_a_full_row_gives_up_its_smallest_count_and_the_newcomer_starts_from_not
     assert state[0][0, 0] == 6.0  # the sum of all there ever were
 
 
+def one_event_after_the_other(state, events, half_life: float, reverse: float) -> None:
+    """The module's words: each event in its turn, each pair in its turn, a full row gives up its smallest count."""
+    values, links, filled, last_at, touched = state
+
+    def fade(r: int, at: int) -> float:
+        gap = at - last_at[r]
+        if values[r, 0] == 0.0 or gap >= 0:
+            values[r] *= 2.0 ** (-max(gap, 0) / half_life) if values[r, 0] else 1.0
+            last_at[r] = max(last_at[r], at)
+            return 1.0
+        return 2.0 ** (gap / half_life)
+
+    def add(r: int, key: int, w: float) -> None:
+        mine = links[r, : filled[r]].tolist()
+        values[r, 0] += w
+        if key in mine:
+            values[r, 1 + mine.index(key)] += w
+            return
+        place = filled[r] if filled[r] < links.shape[1] else int(np.argmin(values[r, 1:]))
+        filled[r] = max(filled[r], place + 1)
+        links[r, place], values[r, 1 + place] = key, w
+
+    for item, recent, at, weight in zip(*(part.tolist() for part in events), strict=True):
+        others = [(weight * DECAY**d, other) for d, other in enumerate(recent) if other >= 0 and other != item]
+        for w, other in others:
+            add(other, KEYS[item], w * fade(other, at))
+            touched[other] += 1
+            if reverse:
+                add(item, KEYS[other], w * reverse * fade(item, at))
+        touched[item] += bool(others and reverse)
+
+
+@pytest.mark.parametrize("places", [1, 2, 5])
+@pytest.mark.parametrize(("half_life", "reverse"), [(math.inf, REVERSE), (2000.0, REVERSE), (300.0, 0.0)])
+def test_rows_that_are_full_hold_what_one_event_after_the_other_leaves(places, half_life, reverse) -> None:
+    item_ref, recent_ref, at, weight = stream()
+    at[::7] -= 900  # some come late
+    mine, wanted = empty(places), empty(places)
+    counted(mine, (item_ref, recent_ref, at, weight), half_life, reverse)
+    one_event_after_the_other(wanted, (item_ref, recent_ref, at, weight), half_life, reverse)
+    for a, b in zip(mine[1:], wanted[1:], strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_allclose(mine[0], wanted[0], rtol=1e-12)
+    assert (mine[2] == places).all()
+
+
+def test_of_equal_counts_the_first_gives_way() -> None:
+    state = empty(3)
+    counted(state, (np.array([1, 2, 3, 4, 5], np.int32), np.zeros((5, 1), np.int32), np.full(5, 7), np.ones(5)), reverse=0.0)
+    assert state[1][0].tolist() == [105, 102, 103]
+
+
 def test_events_cut_into_other_pieces_give_the_same_bits() -> None:
     events = stream()
     whole, pieces = empty(4), empty(4)

@@ -40,6 +40,18 @@ def test_table_equals_a_dict_through_many_doublings(step: int) -> None:
     assert not table.column("values").any()
 
 
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_keys_that_are_not_there_have_no_row_and_leave_none(share: float) -> None:
+    random, table, alone = np.random.default_rng(4), RowTable({}), RowTable({})
+    for most in (50, 5000, 100_000):
+        keys = random.integers(0, most, 20_000)
+        there = random.random(len(keys)) < share
+        found = table.insert(keys, there)
+        assert found[there].tolist() == alone.insert(keys[there]).tolist()
+        assert (found[~there] == -1).all() and (found[there] >= 0).all()
+    assert table.keys.tolist() == alone.keys.tolist() and bool(len(table)) == bool(share)
+
+
 def test_cells_survive_growth_and_new_ones_are_zero() -> None:
     columns = {"values": (np.float32, 5), "links": (np.int64, 2), "count": (np.int64, 0), "filled": (np.int32, 0)}
     table = RowTable(columns)

@@ -7,10 +7,11 @@ import pytest
 from planted import Lab, checkerboard, settings
 from slow_steps import shrink, slow_ftrl
 
+from freshet.kernels.merge import Part
 from freshet.kernels.optimizers import FTRL, Group, Step, slots_of
 from freshet.kernels.settling import settle, unsettled
 from freshet.models.contract import ITEM, USER, Block
-from freshet.workspace import merge_values
+from freshet.workspace import merge_following
 
 WIDTH = 4
 
@@ -62,8 +63,9 @@ def test_shards_that_leave_the_weights_alone_leave_them_alone_together(l1) -> No
     h = np.sqrt(news[:, -1:] + 1e-6) / own.step.rate + own.step.l2
     x = news[:, :WIDTH]
     news[:, WIDTH : 2 * WIDTH] = np.where(x == 0, news[:, WIDTH : 2 * WIDTH], -x * h - np.sign(x) * l1)
-    merged, row, ones = base.copy(), np.repeat(np.arange(3, dtype=np.int32), 8), np.ones(24, np.int64)
-    merge_values(block, merged, row, news, np.full(24, 0.01), ones, np.zeros(3, np.int64))
+    merged, row, ones = base.copy(), np.arange(3, dtype=np.int32), np.ones(3, np.int64)
+    parts = [Part(row, news[shard::8], np.full(3, 0.01), ones) for shard in range(8)]
+    merge_following(block, merged, parts, np.zeros(3, np.int64))
     assert (merged[:, -1] > 6 * base[:, -1]).all()
     np.testing.assert_allclose(merged[:, :WIDTH], base[:, :WIDTH], rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(follow(merged, own), merged[:, :WIDTH], rtol=1e-3, atol=1e-4)

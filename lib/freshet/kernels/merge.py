@@ -14,15 +14,35 @@ Shard p hands in its private row; its change is d_p = row - base. With a weight 
 a_p is how far the shard's own pass contracted the residual of the row: small a gives the sum, large a the a-weighted
 average. n are counts of events, n_0 before the batch: a running mean comes out as if it had seen all events.
 
-A row of one shard is that shard's row, bit for bit. Sums are float64 in the order given, which is the order of shards.
+A row of one shard is that shard's row, bit for bit. Sums are float64 in the order of the parts, which is the order of shards:
+each part is added to the sums of the rows that several shards touched, which are as many as there are such rows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
-from freshet.kernels.compiled import IN_F4_2D, IN_F8, IN_I4, IN_I8, OUT_F4_2D, OUT_F8, compiled, float64, int64, void
+from freshet.kernels.compiled import (
+    IN_F4_2D,
+    IN_F8,
+    IN_F8_2D,
+    IN_I4,
+    IN_I8,
+    IN_I8_2D,
+    OUT_F4_2D,
+    OUT_F8_2D,
+    OUT_I4,
+    OUT_I8,
+    OUT_I8_2D,
+    compiled,
+    float64,
+    int64,
+    void,
+)
 from freshet.registry import pick
 
 SUM, AVERAGE, CONTRACTION, MEAN = range(4)
@@ -71,51 +91,103 @@ def _factor(rule, a, count, base_count, shards):  # type: ignore[no-untyped-def]
     return 1.0
 
 
-@compiled(void(int64, IN_F4_2D, IN_I4, IN_F4_2D, IN_F8, IN_I8, IN_I8, OUT_F4_2D, OUT_F8))
-def _merge(rule, base, rows, news, a, counts, base_counts, out, total):  # type: ignore[no-untyped-def]
-    """Fill `out`, a copy of `base`, run by run of equal `rows`; `total` float64[w] is scratch."""
-    start = 0
-    while start < rows.shape[0]:
-        row = rows[start]
-        stop = start + 1
-        while stop < rows.shape[0] and rows[stop] == row:
-            stop += 1
-        if stop == start + 1:
-            out[row] = news[start]
-        else:
-            total[:] = 0.0
-            all_a, all_counts = 0.0, 0
-            for p in range(start, stop):
-                all_a += a[p]
-                all_counts += counts[p]
-                weight = _weight(rule, a[p], counts[p], base_counts[row])
-                for c in range(base.shape[1]):
-                    total[c] += weight * (np.float64(news[p, c]) - np.float64(base[row, c]))
-            factor = _factor(rule, all_a, all_counts, base_counts[row], stop - start)
-            for c in range(base.shape[1]):
-                out[row, c] = np.float32(np.float64(base[row, c]) + factor * total[c])
-        start = stop
+class Part(NamedTuple):
+    """What one shard hands in: `rows` int32[m] which rows, `news` float32[m, w] what it made of them, `a` float64[m] their
+    contractions, `counts` int64[m] their events; a row without an event of the shard says nothing."""
+
+    rows: npt.NDArray[np.int32]
+    news: npt.NDArray[np.float32]
+    a: npt.NDArray[np.float64]
+    counts: npt.NDArray[np.int64]
 
 
-def merge_rows(
-    rule: str,
-    base: npt.NDArray[np.float32],
-    rows: npt.NDArray[np.int32],
-    news: npt.NDArray[np.float32],
-    a: npt.NDArray[np.float64],
-    counts: npt.NDArray[np.int64],
-    base_counts: npt.NDArray[np.int64],
-) -> npt.NDArray[np.float32]:
-    """Return float32[r, w]: the rows after the batch (formula in the module); a row without contribution is its base.
+class Span(NamedTuple):
+    """Columns start .. stop - 1, merged with the contraction by_a * a or, where that is 0, by_count * count."""
 
-    base float32[r, w] rows before; base_counts int64[r] their events. The m contributions are sorted by (row, shard):
-    rows int32[m] which row, news float32[m, w] the shard's row afterwards, a float64[m] its contraction,
-    counts int64[m] its events. Raises UnknownName for a rule that is not in RULES, ValueError for rows out of order.
-    """
+    start: int
+    stop: int
+    by_a: float
+    by_count: float
+
+
+@compiled(void(IN_I4, IN_I8, OUT_I4))
+def _touch(rows, counts, shards):  # type: ignore[no-untyped-def]
+    """Count the part into shards int32[r], those that touched each row."""
+    for k in range(rows.shape[0]):
+        shards[rows[k]] += counts[k] > 0
+
+
+@compiled(int64(OUT_I4))
+def _number(shards):  # type: ignore[no-untyped-def]
+    """Turn shards into numbers from 0 of the rows that several touched, -1 for the others; return how many there are."""
+    met = 0
+    for r in range(shards.shape[0]):
+        several = shards[r] > 1
+        shards[r] = met if several else -1
+        met += several
+    return met
+
+
+@compiled(float64(float64, float64, float64, int64))
+def _contraction(by_a, by_count, a, count):  # type: ignore[no-untyped-def]
+    return by_a * a if by_a > 0.0 else by_count * count
+
+
+@compiled(void(int64, IN_I8_2D, IN_F8_2D, IN_I4, IN_I4, IN_F4_2D, IN_F8, IN_I8, IN_I8, OUT_F4_2D, OUT_F8_2D, OUT_F8_2D, OUT_I8_2D))
+def _add(rule, columns, by, number, rows, news, a, counts, before, values, total, all_a, all_counts):  # type: ignore[no-untyped-def]
+    """Add a part to total float64[met, w], all_a float64[met, spans] and all_counts int64[met, 2], events and shards; a row of
+    one shard goes to values as it is."""
+    for k in range(rows.shape[0]):
+        if counts[k] <= 0:
+            continue
+        row, met = rows[k], number[rows[k]]
+        if met < 0:
+            for c in range(values.shape[1]):
+                values[row, c] = news[k, c]
+            continue
+        all_counts[met, 0] += counts[k]
+        all_counts[met, 1] += 1
+        for s in range(columns.shape[0]):
+            own = _contraction(by[s, 0], by[s, 1], a[k], counts[k])
+            all_a[met, s] += own
+            weight = _weight(rule, own, counts[k], before[row])
+            for c in range(columns[s, 0], columns[s, 1]):
+                total[met, c] += weight * (np.float64(news[k, c]) - np.float64(values[row, c]))
+
+
+@compiled(void(int64, IN_I8_2D, IN_I4, IN_I8, OUT_F4_2D, IN_F8_2D, IN_F8_2D, IN_I8_2D))
+def _settle(rule, columns, number, before, values, total, all_a, all_counts):  # type: ignore[no-untyped-def]
+    for row in range(number.shape[0]):
+        met = number[row]
+        for s in range(columns.shape[0] if met >= 0 else 0):
+            factor = _factor(rule, all_a[met, s], all_counts[met, 0], before[row], all_counts[met, 1])
+            for c in range(columns[s, 0], columns[s, 1]):
+                values[row, c] = np.float32(np.float64(values[row, c]) + factor * total[met, c])
+
+
+def merge_parts(
+    rule: str, values: npt.NDArray[np.float32], parts: Sequence[Part], spans: Sequence[Span], before: npt.NDArray[np.int64],
+) -> None:
+    """Change values float32[r, w] in place to what the parts, in the order of shards, make of them; `before` int64[r] are the
+    events of the rows until then. Raises UnknownName for a rule that is not in RULES, ValueError for a row outside of values."""
     code = pick("merge rule", rule, RULES)
-    rows = np.ascontiguousarray(rows, np.int32)
-    if len(rows) and (np.any(rows[1:] < rows[:-1]) or rows[0] < 0 or rows[-1] >= len(base)):
-        raise ValueError("contributions must be sorted by row, rows within the base")
-    out = np.array(base, np.float32, order="C")
-    _merge(code, base, rows, news, a, counts, base_counts, out, np.empty(base.shape[1]))
-    return out
+    number = np.zeros(len(values), np.int32)
+    for part in parts:
+        if len(part.rows) and (part.rows.min() < 0 or part.rows.max() >= len(values)):
+            raise ValueError(f"rows of a part must lie within the {len(values)} of the block")
+        _touch(part.rows, part.counts, number)
+    met = _number(number)
+    columns = np.array([span[:2] for span in spans], np.int64).reshape(-1, 2)
+    by = np.array([span[2:] for span in spans], np.float64).reshape(-1, 2)
+    total, all_a, all_counts = np.zeros((met, values.shape[1])), np.zeros((met, len(spans))), np.zeros((met, 2), np.int64)
+    for part in parts:
+        _add(code, columns, by, number, *part, before, values, total, all_a, all_counts)
+    _settle(code, columns, number, before, values, total, all_a, all_counts)
+
+
+@compiled(void(IN_I4, IN_I8, OUT_I8, OUT_I8))
+def add_counts(rows, counts, to, also):  # type: ignore[no-untyped-def]
+    """Add a part's counts to those of its rows, int64[r], in both."""
+    for k in range(rows.shape[0]):
+        to[rows[k]] += counts[k]
+        also[rows[k]] += counts[k]

@@ -38,46 +38,91 @@ from freshet.kernels.compiled import (
 from freshet.kernels.seeds import mix
 
 FLOOR = 1e-3
-_EMPTY = -1
+_LARGEST = np.iinfo(np.int64).max
 
 
 @njit(cache=True, nogil=True)
-def _fade(values: np.ndarray, last_at: np.ndarray, r: int, at: int, half_life: float) -> float:
-    """Bring row r to the time `at`; what an event of that time still counts in it (below 1 if it comes late)."""
-    gap = float(at - last_at[r])
-    if values[r, 0] == 0.0:
-        last_at[r] = max(last_at[r], at)
-        return 1.0
-    if gap < 0.0:
-        return float(2.0 ** (gap / half_life))
-    if gap > 0.0 and half_life < math.inf:
-        factor = 2.0 ** (-gap / half_life)
-        for m in range(values.shape[1]):
-            values[r, m] *= factor
-    last_at[r] = at
-    return 1.0
+def _by_row(
+    item_ref: np.ndarray, recent_ref: np.ndarray, weight: np.ndarray, decay: float, reverse: float, touched: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What the events add, row by row and in their order: row r gets w[x] for the item met[x, 1] by event met[x, 0],
+    stop[r] <= x < stop[r + 1]. touched int64[r] counts the events of each row."""
+    stop = np.zeros(touched.shape[0] + 1, np.int64)
+    for e in range(item_ref.shape[0]):
+        j, others = item_ref[e], 0
+        for d in range(recent_ref.shape[1]):
+            i = recent_ref[e, d]
+            if i >= 0 and i != j:
+                stop[i + 1] += 1
+                touched[i] += 1
+                others += 1
+        if reverse > 0.0:
+            stop[j + 1] += others
+            touched[j] += np.int64(others > 0)
+    for r in range(touched.shape[0]):
+        stop[r + 1] += stop[r]
+    met, w, next_of = np.empty((stop[-1], 2), np.int32), np.empty(stop[-1]), stop[:-1].copy()
+    for e in range(item_ref.shape[0]):
+        j, own = item_ref[e], weight[e]
+        for d in range(recent_ref.shape[1]):
+            i = recent_ref[e, d]
+            if i >= 0 and i != j:
+                x = next_of[i]
+                met[x, 0], met[x, 1], w[x] = e, j, own
+                next_of[i] += 1
+                if reverse > 0.0:
+                    x = next_of[j]
+                    met[x, 0], met[x, 1], w[x] = e, i, own * reverse
+                    next_of[j] += 1
+            own *= decay
+    return stop, met, w
 
 
-@njit(cache=True, nogil=True)
-def _add(values: np.ndarray, links: np.ndarray, filled: np.ndarray, r: int, key: int, w: float) -> None:
-    values[r, 0] += w
-    place = _EMPTY
-    for m in range(filled[r]):
-        if links[r, m] == key:
-            place = m
-            break
-    if place == _EMPTY and filled[r] < links.shape[1]:
-        place = filled[r]
-        filled[r] += 1
-        links[r, place] = key
-    elif place == _EMPTY:
-        place = 0
-        for m in range(1, filled[r]):
-            if values[r, 1 + m] < values[r, 1 + place]:
-                place = m
-        links[r, place] = key
-        values[r, 1 + place] = 0.0
-    values[r, 1 + place] += w
+@njit(cache=True, nogil=True, forceinline=True)
+def _place_of(links: np.ndarray, r: int, used: int, key: int) -> int:
+    """Where the key stands among the used places of row r, -1 for nowhere."""
+    place = -1
+    for m in range(used):  # to the end, without a branch: eight places at a time
+        place = max(place, m if links[r, m] == key else -1)
+    return place
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _faded(values: np.ndarray, r: int, used: int, factor: float) -> int:
+    """Multiply the counts of row r by the factor; the place of the smallest, of equals the first."""
+    least, place = _LARGEST, used
+    for m in range(1, 1 + used):
+        faded = values[r, m] * factor
+        values[r, m] = faded
+        # Of numbers from 0 on the bits are in the order of the numbers, and of integers a minimum takes eight at a time.
+        least = min(least, np.float64(faded).view(np.int64))  # type: ignore[assignment]
+    for m in range(used):
+        place = min(place, m if np.float64(values[r, 1 + m]).view(np.int64) == least else used)
+    return place
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _add(
+    values: np.ndarray, links: np.ndarray, filled: np.ndarray, last_at: np.ndarray, r: int, key: int, w: float, at: int,
+    half_life: float,
+) -> None:
+    """Bring row r to the time `at` and add w to the count of the key; an event that comes late counts for less."""
+    used, gap, factor = int(filled[r]), float(at - last_at[r]), 1.0
+    if gap < 0.0 and values[r, 0] != 0.0:
+        w *= 2.0 ** (gap / half_life)
+    elif gap > 0.0:
+        if values[r, 0] != 0.0 and half_life < math.inf:
+            factor = 2.0 ** (-gap / half_life)
+        last_at[r] = at
+    values[r, 0] = values[r, 0] * factor + w
+    known, smallest = _place_of(links, r, used, key), _faded(values, r, used, factor)
+    if known >= 0:
+        values[r, 1 + known] += w
+        return
+    place = used if used < links.shape[1] else smallest
+    filled[r] += np.int32(place == used)
+    links[r, place] = key
+    values[r, 1 + place] = w
 
 
 @njit(cache=True, nogil=True)
@@ -88,23 +133,15 @@ def count(
 ) -> None:
     """Count events one after the other; rows change in place.
 
-    values float64[r, 1 + M] (small counts must not be lost beside large sums), links int64[r, M], filled int32[r], last_at and
-    touched and keys int64[r]; item_ref int32[n] the row of each event's item, recent_ref int32[n, d] those of the user's
-    newest items (-1: none).
+    values float64[r, 1 + M] from 0 on (small counts must not be lost beside large sums), links int64[r, M], filled int32[r],
+    last_at and touched and keys int64[r]; item_ref int32[n] the row of each event's item, recent_ref int32[n, d] those of the
+    user's newest items (-1: none). weight float64[n], decay and reverse are not below 0.
     """
-    for e in range(item_ref.shape[0]):
-        j, w, at = item_ref[e], weight[e], event_at[e]
-        met = False
-        for d in range(recent_ref.shape[1]):
-            i = recent_ref[e, d]
-            if i >= 0 and i != j:
-                _add(values, links, filled, i, keys[j], w * _fade(values, last_at, i, at, half_life))
-                touched[i] += 1
-                if reverse > 0.0:
-                    _add(values, links, filled, j, keys[i], w * reverse * _fade(values, last_at, j, at, half_life))
-                    met = True
-            w *= decay
-        touched[j] += np.int64(met)
+    # A row hears nothing of the others, so each takes all of its events while it is at hand.
+    stop, met, w = _by_row(item_ref, recent_ref, weight, decay, reverse, touched)
+    for r in range(touched.shape[0]):
+        for x in range(stop[r], stop[r + 1]):
+            _add(values, links, filled, last_at, r, keys[met[x, 1]], w[x], event_at[met[x, 0]], half_life)
 
 
 @njit(cache=True, nogil=True, forceinline=True)

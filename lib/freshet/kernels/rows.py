@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from freshet.kernels.compiled import IN_I8, OUT_I4, OUT_I8, boolean, compiled, int64, uint64, void
+from freshet.kernels.compiled import IN_BOOL, IN_I8, OUT_I4, OUT_I8, boolean, compiled, int64, uint64, void
 from freshet.kernels.memory import GrowingArray
 from freshet.kernels.seeds import mix
 
@@ -104,13 +104,17 @@ def _move(new, old, state, column, buckets):  # type: ignore[no-untyped-def]
         state[_MOVED] = -1
 
 
-@compiled(int64(OUT_I4, OUT_I4, OUT_I8, OUT_I8, IN_I8, OUT_I4, int64))
-def _insert(new, old, state, column, keys, out, start):  # type: ignore[no-untyped-def]
-    """Insert keys[start:]; return how many keys are done: fewer than all when the index is 60 % full."""
+@compiled(int64(OUT_I4, OUT_I4, OUT_I8, OUT_I8, IN_I8, IN_BOOL, OUT_I4, int64))
+def _insert(new, old, state, column, keys, there, out, start):  # type: ignore[no-untyped-def]
+    """Insert keys[start:], of `there` those that are (of none: all); return how many keys are done: fewer than all when the
+    index is 60 % full."""
     full = new.shape[0] * 3 // 5
     for i in range(start, keys.shape[0]):
         if (i - start) % _BLOCK == 0:
             _touch(new, old, state, column, keys, i, min(i + _BLOCK, keys.shape[0]))
+        if there.shape[0] > 0 and not there[i]:
+            out[i] = -1
+            continue
         h = mix(np.uint64(keys[i]))
         if _in_old(h, state):
             index, shift = old, state[_OLD_SHIFT]
@@ -185,14 +189,16 @@ class RowTable:
         _lookup(self._new, self._old, self._state, self._keys.cells, keys, out)
         return out
 
-    def insert(self, keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-        """int32[m] row of each key; unknown keys are added, each once, with cells of zero."""
+    def insert(self, keys: npt.NDArray[np.int64], there: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.int32]:
+        """int32[m] row of each key; unknown keys are added, each once, with cells of zero. `there` bool[m]: which keys are
+        meant (None: all), the row of others is -1."""
         keys = np.ascontiguousarray(keys, np.int64)
+        asked = np.empty(0, np.bool_) if there is None else np.ascontiguousarray(there, np.bool_)
         out = np.empty(len(keys), np.int32)
         self._make_room(len(self) + len(keys))
         done = 0
         while True:
-            done = _insert(self._new, self._old, self._state, self._keys.cells, keys, out, done)
+            done = _insert(self._new, self._old, self._state, self._keys.cells, keys, asked, out, done)
             if self._state[_MOVED] < 0:
                 self._old = np.zeros(1, np.int32)
             if done == len(keys):

@@ -86,9 +86,7 @@ class Cooccurrence(Base):
         """int32[m, d] rows of an index for the newest items at each of the chosen events."""
         recent = context.recent[chosen, : self.recent]
         there = np.arange(recent.shape[1]) < context.length[chosen, None]
-        refs = np.full(recent.shape, -1, np.int32)
-        refs[there] = index.insert(recent[there])
-        return refs
+        return index.insert(recent.ravel(), there.ravel()).reshape(recent.shape)
 
     def scores_of(self, context: Context, chosen: np.ndarray, items: np.ndarray) -> np.ndarray:
         """float32[m, c]: the extras that the items int64[m, c] had at the chosen events, by the counts of the snapshot."""
