@@ -80,23 +80,24 @@ class Learner:
         model = self.model
         events = by_propensity(events, self.spec.propensity_clip)
         positive = model.positive(events)
+        counted = positive & ~events.corrects
         # Counting shares nothing with what follows but the head, which nobody writes: it fills what that leaves idle.
         with ThreadPoolExecutor(1) as aside:
             with timer("gather"):
                 ahead = advance(head, events, positive, self.spec.companions)
-                counting = aside.submit(model.tally, head.gather, events, positive, ahead.context)
+                counting = aside.submit(model.tally, head.gather, events, counted, ahead.context)
                 context = ahead.context if among is None else replace(ahead.context, recent=among[0], length=among[1])
                 examples = model.examples(events, context)
                 space = Workspace(head, model.blocks(), examples, self.spec.seed)
             with timer("score"):
-                metrics, led = self._metrics(head, events, positive, ahead.context, space) if served else ([], {})
+                metrics, led = self._metrics(head, events, counted, ahead.context, space) if served else ([], {})
             with timer("learn"):
-                metrics += self._rounds(head, events, positive, space, run, timer)
+                metrics += self._rounds(head, events, counted, space, run, timer)
             with timer("tally"):
-                counted = counting.result()
+                tallied = counting.result()
         with timer("digest"):
             rows = {name: space.changed(name) for name in space.sheets}
-            beside = {**counted, **ahead.rows} | led
+            beside = {**tallied, **ahead.rows} | led
             rows |= beside
             _check_finite(rows)
             changes, digest = head.changes(rows)
@@ -111,7 +112,7 @@ class Learner:
         positive = self.model.positive(events)
         context = advance(head, events, positive, self.spec.companions).context
         space = Workspace(head, self.model.blocks(), self.model.examples(events, context), self.spec.seed)
-        return self._metrics(head, events, positive, context, space)
+        return self._metrics(head, events, positive & ~events.corrects, context, space)
 
     def _metrics(
         self, head: Head, events: Events, positive: np.ndarray, context: Context, space: Workspace
@@ -124,7 +125,7 @@ class Learner:
         new_user = head.lookup(HISTORY, events.user_key[examples.event]) < 0
         if not len(head.tables[TOTALS]) or not len(examples):
             return []  # nothing was known yet: there is nobody to serve
-        prediction, loss = self.predict(space)
+        prediction, loss = _of_new(events, examples, *self.predict(space))
         metrics = prequential.loss_metrics(self.model, prequential.SERVED, examples, prediction, loss, new_user)
         half_life = self.spec.metrics.half_lives[0]
         return metrics + prequential.popularity_metrics(head, self.model, events, examples, new_user, half_life)
@@ -143,6 +144,7 @@ class Learner:
         model = self.model
         positive = model.positive(events)
         context = advance(head, events, positive, self.spec.companions).context
+        positive = positive & ~events.corrects
         if model.loss_metric != "rmse" and not model.labels:
             spec = replace(self.spec.metrics, sample=0, segment=None, decays=())
             ranked = ranked_events(head, model, events, positive, context, spec)
@@ -153,7 +155,9 @@ class Learner:
         if not len(space.examples):
             return np.empty(0, np.int64), np.empty(0)
         prediction, loss = self.predict(space)
-        return space.examples.event, loss if model.labels else np.abs(prediction - space.examples.target)
+        value = loss if model.labels else np.abs(prediction - space.examples.target)
+        new = ~events.corrects[space.examples.event]
+        return space.examples.event[new], value[new]
 
     @property
     def judged_by(self) -> str:
@@ -183,6 +187,7 @@ class Learner:
         self._check_caps(capped, examples)
         space.note_times(events.event_at)
         new_user = head.lookup(HISTORY, events.user_key[examples.event]) < 0
+        prediction, loss = _of_new(events, examples, prediction, loss)
         return prequential.loss_metrics(self.model, prequential.SEQUENTIAL, examples, prediction, loss, new_user)
 
     def _check_caps(self, capped: int, examples: Examples) -> None:
@@ -194,6 +199,16 @@ class Learner:
                 remedy="Lower model.optimizer.learning_rate or raise model.max_norm.",
                 reason="capped", capped=capped, updates=updates,
             )
+
+
+def _of_new(
+    events: Events, examples: Examples, prediction: np.ndarray, loss: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """NaN, which no metric counts, for examples of events that were measured before they were corrected."""
+    again = events.corrects[examples.event]
+    if again.any():
+        prediction, loss = (np.where(again, np.nan, values) for values in (prediction, loss))
+    return prediction, loss
 
 
 def by_propensity(events: Events, clip: float | None) -> Events:

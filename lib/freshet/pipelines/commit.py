@@ -31,12 +31,12 @@ from freshet.pipelines.stopwatch import Stopwatch
 from freshet.pipelines.totals import totals
 from freshet.pipelines.watching import NO_SIGHT, Sight, Watch
 from freshet.report import BatchReport, Listener, Metric
-from freshet.schema import ACCEPTED, DECISIONS, DUPLICATE, LATE, QUARANTINE, QUARANTINED
+from freshet.schema import ACCEPTED, CORRECTED, DECISIONS, DUPLICATE, LATE, QUARANTINE, QUARANTINED
 from freshet.store.decisions import GATE, STRATEGY, decision_row
 from freshet.store.snapshots import LEARN, REFUSED, SKIP, Snapshot
 
 NOTHING = CleanBatch(pa.table({}), pa.table({}), 0)
-_COUNTS = ("read", ACCEPTED, QUARANTINED, DUPLICATE, LATE)
+_COUNTS = ("read", ACCEPTED, QUARANTINED, DUPLICATE, LATE, CORRECTED)
 
 
 class Plan(Protocol):
@@ -233,7 +233,7 @@ class BatchCommitter:
         admitted = admit(head, columns, dedup_window(opened.settings), attempt.batch.quarantined.num_rows)
         counts = dict(admitted.counts)
         counts[QUARANTINED] += counts[ACCEPTED]
-        counts[ACCEPTED] = 0
+        counts[ACCEPTED] = counts[CORRECTED] = 0
         reasons = {**reasons_of(attempt.batch, admitted), REFUSED_WITH: int(admitted.accepted.sum())}
         fields = self._fields(attempt, counts, reasons, head.clock)
         fields |= {"kind": kind, "digest": head.hex_digest, "row_counts": head.row_counts, "reason": reason, "metrics": []}
@@ -250,8 +250,8 @@ class BatchCommitter:
             "checkpoint_id": self._checkpoint_id, "batch_id": attempt.batch_id, "fingerprint": attempt.read.hash,
             "sources": attempt.read.sources, "event_clock": clock or None, "read_count": counts["read"],
             "accepted_count": counts[ACCEPTED], "quarantined_count": counts[QUARANTINED],
-            "duplicate_count": counts[DUPLICATE], "late_count": counts[LATE], "reasons": reasons,
-            "stage_seconds": attempt.watch.seconds,
+            "duplicate_count": counts[DUPLICATE], "late_count": counts[LATE], "corrected_count": counts[CORRECTED],
+            "reasons": reasons, "stage_seconds": attempt.watch.seconds,
         }
 
     def _report(
@@ -269,5 +269,5 @@ class BatchCommitter:
             snapshot.version, snapshot.kind, attempt.batch_id, snapshot.read_count, snapshot.accepted_count,
             snapshot.quarantined_count, snapshot.duplicate_count, snapshot.late_count, attempt.watch.total(),
             attempt.lag(), len(head.ids[USER]), len(head.ids[ITEM]), metrics, dict(snapshot.stage_seconds or {}), note,
-            dict(self.so_far),
+            dict(self.so_far), snapshot.corrected_count,
         ))

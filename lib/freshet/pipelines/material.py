@@ -21,6 +21,7 @@ from freshet.pipelines.judged_events import of_files
 from freshet.pipelines.micro_batch import columns_of, new_ids
 from freshet.pipelines.opening import Reading, load_ids
 from freshet.pipelines.replay import state_before
+from freshet.revisions import last_said
 from freshet.schema import IDS, ITEM_ATTRIBUTES
 from freshet.settings import Settings
 from freshet.store.events import read_events
@@ -98,10 +99,12 @@ def _of(one: Snapshot, bound: int | datetime) -> Any:
 
 
 def _events(parent: Reading, chosen: Sequence[Snapshot], settings: Settings) -> Events:
-    """The events of these versions, in canonical order."""
+    """The events of these versions as they were said last, in canonical order."""
     parts = []
-    for _, table in read_events(parent.tables, parent.history, chosen[0].version, chosen[-1].version):
-        revision = table.column("revision").to_numpy()
-        parts.append({**columns_of(table, settings.model.features), "revision": revision})
+    for snapshot, table in read_events(parent.tables, parent.history, chosen[0].version, chosen[-1].version):
+        version = np.full(table.num_rows, snapshot.version)
+        parts.append({**columns_of(table, settings.model.features), "version": version})
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    at, before = last_said(columns["dedup_key"], columns["version"], columns["corrects"])
+    columns = {name: values[at] for name, values in columns.items()} | {"corrects": before}
     return events_of(columns, np.lexsort((columns["revision"], columns["event_hash"], columns["event_at"])))

@@ -18,15 +18,16 @@ from freshet.models.contract import FEATURE
 from freshet.pipelines.assembly import dedup_window
 from freshet.pipelines.rows import to_arrow
 from freshet.pipelines.stopwatch import Stopwatch
+from freshet.revisions import NEW
 from freshet.schema import EVENTS, IDS, PARAMETERS, QUARANTINE, QUARANTINED
 from freshet.settings import Settings
 
 _COMMIT = {"branch", "snapshot_version", "commit_id"}
-EVENT_COLUMNS = [name for name in EVENTS.names if name not in _COMMIT]
+EVENT_COLUMNS = [name for name in EVENTS.names if name not in _COMMIT and name != "corrects"]
 REFUSED_WITH = "batch_refused"
 NUMBERS = (
     "user_key", "item_key", "user_check", "item_check", "event_hash", "dedup_key", "event_at", "arrived_at", "value",
-    "weight", "propensity",
+    "weight", "propensity", "revision",
 )
 
 
@@ -47,8 +48,11 @@ def numbers_of(table: pa.Table) -> dict[str, np.ndarray]:
 
 
 def columns_of(table: pa.Table, features: Features) -> dict[str, np.ndarray]:
-    """`numbers_of`, and the keys of the features of their context."""
-    return numbers_of(table) | {"features": feature_keys(table.column("context"), features)}
+    """`numbers_of`, and the keys of the features of their context; of rows of the events table also which are corrections."""
+    found = numbers_of(table) | {"features": feature_keys(table.column("context"), features)}
+    if "corrects" in table.column_names:
+        found["corrects"] = table.column("corrects").is_valid().to_numpy()
+    return found
 
 
 def _numpy(column: pa.ChunkedArray) -> np.ndarray:
@@ -72,12 +76,18 @@ def prepare(
     learned = learner.learn(head, admitted.events, run, watch)
     with watch("layout"):
         parts = {
-            EVENTS.name: clean.accepted.filter(admitted.accepted).select(EVENT_COLUMNS),
+            EVENTS.name: events_table(clean, admitted),
             QUARANTINE.name: quarantine(clean, admitted),
             IDS.name: new_ids(clean.accepted, columns, admitted, settings.model.features),
             PARAMETERS.name: to_arrow(head.blocks, {name: rows for name, (rows, _) in learned.changes.items()}),
         }
     return Prepared(columns, admitted, learned, parts, reasons)
+
+
+def events_table(clean: CleanBatch, admitted: Admitted) -> pa.Table:
+    """The accepted records as rows of the events table."""
+    corrects = pa.array(admitted.corrects, mask=admitted.corrects == NEW)
+    return clean.accepted.filter(admitted.accepted).select(EVENT_COLUMNS).append_column("corrects", corrects)
 
 
 def reasons_of(clean: CleanBatch, admitted: Admitted) -> dict[str, int]:

@@ -15,6 +15,7 @@ from freshet.intake import note_ids
 from freshet.learner import Learner
 from freshet.pipelines.assembly import dedup_window, new_head
 from freshet.pipelines.rows import from_arrow
+from freshet.revisions import newest
 from freshet.settings import Settings
 from freshet.store.events import dedup_keys, id_checks
 from freshet.store.parameters import load_arrow
@@ -94,7 +95,11 @@ def load_memory(head: Head, reading: Reading, settings: Settings) -> None:
     oldest = head.clock - dedup_window(settings)
     keys = dedup_keys(reading.tables, reading.history, reading.version, oldest)
     if keys.num_rows:
-        head.seen.add(keys.column("dedup_key").to_numpy(), times(keys.column("event_at")))
+        key = keys.column("dedup_key").to_numpy()
+        head.seen.add(key, times(keys.column("event_at")))
+        if pc.any(pc.greater(keys.column("revision"), 0)).as_py():
+            last = newest(key, keys.column("snapshot_version").to_numpy())
+            head.revisions.note(key[last], keys.column("revision").to_numpy()[last])
     load_ids(head, reading)
 
 

@@ -110,7 +110,7 @@ def relearn(
 ) -> None:
     """Learn accepted events once more, with these features of their context, and take the result."""
     columns = columns_of(table, features)
-    order = np.lexsort((table.column("revision").to_numpy(), columns["event_hash"], columns["event_at"]))
+    order = np.lexsort((columns["revision"], columns["event_hash"], columns["event_at"]))
     learned = learner.learn(head, events_of(columns, order), place)
     head.apply(learned.changes, learned.digest)
     head.clock = clock

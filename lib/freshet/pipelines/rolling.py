@@ -25,7 +25,7 @@ from freshet.pipelines.starting import Opened, changed_structure, open_learner, 
 from freshet.pipelines.stopwatch import Stopwatch
 from freshet.pipelines.watching import changed_at
 from freshet.program import actor
-from freshet.schema import DECISIONS, QUARANTINE
+from freshet.schema import CORRECTED, DECISIONS, QUARANTINE
 from freshet.settings import Settings
 from freshet.store.decisions import decision_row, decisions
 from freshet.store.events import read_events
@@ -187,6 +187,7 @@ def _batch_again(opened: Opened, row: Snapshot, events: pa.Table | None, where: 
         "reasons": {**row.reasons, **({EXCLUDED: out.num_rows} if out.num_rows else {})}, "event_clock": admitted.clock or None,
         "digest": as_hex(learned.digest), "metrics": [vars(metric) for metric in learned.metrics],
         "row_counts": head.rows_after({name: rows for name, (rows, _) in learned.changes.items()}),
+        "corrected_count": admitted.counts[CORRECTED],
     }
     opened.writer.commit(opened.writer.begin(), parts, fields)
     head.apply(learned.changes, learned.digest)

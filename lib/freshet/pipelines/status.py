@@ -77,6 +77,7 @@ def _batch(last: Snapshot) -> dict[str, Any]:
     return {
         "version": last.version, "batch_id": last.batch_id, "read": last.read_count, "accepted": last.accepted_count,
         "quarantined": last.quarantined_count, "duplicate": last.duplicate_count, "late": last.late_count,
+        "corrected": last.corrected_count,
         "stages": {name: round(seconds, 3) for name, seconds in (last.stage_seconds or {}).items()},
         "appended_rows": dict(last.appended_rows or {}),
     }

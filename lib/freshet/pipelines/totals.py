@@ -8,10 +8,11 @@ from freshet.store.snapshots import CHALLENGE, Snapshot
 
 
 def totals(commits: Sequence[Snapshot]) -> dict[str, int]:
-    """Events by outcome over all versions; a batch that was refused first and learned later counts once."""
+    """Events by outcome over all versions, and how many of the accepted corrected others; a batch that was refused first and
+    learned later counts once."""
     kept: dict[object, Snapshot] = {}
     for snapshot in commits:
         if snapshot.batch_id is not None and snapshot.kind != CHALLENGE:
             kept[(snapshot.checkpoint_id, snapshot.batch_id)] = snapshot
-    names = ("read", "accepted", "quarantined", "duplicate", "late")
+    names = ("read", "accepted", "quarantined", "duplicate", "late", "corrected")
     return {name: sum(getattr(snapshot, f"{name}_count") for snapshot in kept.values()) for name in names}

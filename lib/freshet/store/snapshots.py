@@ -70,6 +70,7 @@ class Snapshot:
     base_version: int | None = None
     reason: str | None = None
     committed_at: int = 0
+    corrected_count: int = 0
 
 
 FIELDS = tuple(f.name for f in fields(Snapshot))
@@ -272,6 +273,8 @@ def from_arrow(table: Any) -> list[Snapshot]:
 
 def _python(record: dict[str, Any]) -> dict[str, Any]:
     record["path"] = tuple((entry["branch"], entry["upto"]) for entry in record["path"])
+    if "corrected_count" in record:
+        record["corrected_count"] = record["corrected_count"] or 0
     for name in ("reasons", "row_counts", "appended_rows", "appended_bytes", "stage_seconds"):
         record[name] = dict(record[name] or ())
     return record
