@@ -14,6 +14,7 @@ from freshet.kernels.digest import as_hex, block_seed, fold, row_digests
 from freshet.kernels.history import CHUNK, OPEN
 from freshet.kernels.rows import RowTable
 from freshet.kernels.seen import SeenEvents
+from freshet.labels import Waiting
 from freshet.models.contract import ATTRIBUTE, FEATURE, ITEM, USER, Block, Rows, View
 from freshet.revisions import Revisions
 from freshet.schema import HISTORY, HISTORY_ARCHIVE, ITEM_ATTRIBUTES, LAST_CONTEXT, MIX, POPULARITY, SEGMENT, WINDOW
@@ -64,6 +65,7 @@ class Head:
         self.clock = 0
         self.seen = SeenEvents(dedup_window)
         self.revisions = Revisions()
+        self.waiting: Waiting | None = None  # impressions and answers, where impressions wait
         # First sight of a natural id, with a second, independent hash of it that tells two ids of one key apart.
         self.ids = {space: RowTable({"check": (np.int64, 0)}) for space in (USER, ITEM, FEATURE, ATTRIBUTE)}
         self._item_rows: dict[str, np.ndarray] = {}

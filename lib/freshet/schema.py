@@ -161,6 +161,9 @@ SNAPSHOTS = Table("snapshots", "a version of the model; appending it is the comm
     Column("committed_at", "timestamp", "wall clock of the commit, for people; nothing computes with it", True),
     Column("commit_id", "string", "id of the attempt, new for every attempt", True),
     Column("corrected_count", "bigint", "those of the accepted events that correct an earlier one; null: none"),
+    Column("impressions", "map<string,bigint>",
+           "where impressions wait (`labels.wait`): how many were accepted (`impressions`), `matured` and `expired` in this "
+           "micro-batch, and how many are `pending` after it"),
 ))
 
 DECISIONS = Table("decisions", "a recorded choice with its reason", (

@@ -88,6 +88,20 @@ def test_dedup_window_and_known_ids_follow_the_path(learned: Any) -> None:
     assert sorted(names) == ["u1", "u2", "u3"]
 
 
+def test_a_correction_that_names_an_earlier_time_is_remembered_as_long_as_its_event(model: Any) -> None:
+    """Else a start would know a lower revision than the process before it, and learn a correction twice."""
+    corrects = pa.array([0], pa.int64())
+    early = {"revision": pa.array([7]), "event_at": pa.array([1], TIME), "corrects": corrects}
+    for table, corrected in ((events(30, 40), 0), (events(30), 1), (events(40, 2), 0)):
+        if corrected:
+            for name, column in early.items():
+                table = table.set_column(table.column_names.index(name), name, column)
+        model.writer.commit(model.writer.begin(), {"events": table}, {"accepted_count": len(table), "corrected_count": corrected})
+    found = dedup_keys(model.tables, model.history, 3, 20)
+    assert sorted(found.column("revision").to_pylist()) == [7, 30, 40, 40]
+    assert sorted(dedup_keys(model.tables, model.history, 3, 35).column("revision").to_pylist()) == [40, 40]
+
+
 def test_nothing_learned_yet_is_an_empty_memory(model: Any) -> None:
     assert dedup_keys(model.tables, model.history, 0, 0).num_rows == 0
     assert id_checks(model.tables, model.history, 0).column_names == ["block", "key", "check"]

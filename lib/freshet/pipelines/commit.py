@@ -14,14 +14,14 @@ from freshet.engine.batch import CleanBatch, collect
 from freshet.engine.checkpoint import Fingerprint, fingerprint, inspect
 from freshet.errors import BatchRefused, CheckpointRefused
 from freshet.failpoint import failpoint
-from freshet.intake import admit, remember
+from freshet.intake import admit
 from freshet.kernels.digest import as_hex
 from freshet.models.contract import ITEM, USER
 from freshet.pipelines.assembly import dedup_window
 from freshet.pipelines.challengers import Challengers
 from freshet.pipelines.gating import NO_LOOK, Gate, Look
 from freshet.pipelines.items import SideInformation
-from freshet.pipelines.micro_batch import REFUSED_WITH, Prepared, columns_of, numbers_of, prepare, quarantine, reasons_of
+from freshet.pipelines.micro_batch import REFUSED_WITH, Prepared, columns_of, numbers_of, prepare, quarantine, reasons_of, take
 from freshet.pipelines.requesting import LOOK_EVERY
 from freshet.pipelines.requests import Requests
 from freshet.pipelines.rivals import Follower
@@ -187,21 +187,20 @@ class BatchCommitter:
         opened, head, learned = self._opened, self._opened.head, prepared.learned
         rows = head.rows_after({name: rows for name, (rows, _) in learned.changes.items()})
         fields = self._fields(attempt, prepared.admitted.counts, prepared.reasons, prepared.admitted.clock)
-        fields |= {"kind": LEARN, "digest": as_hex(learned.digest), "row_counts": rows}
+        fields |= {"kind": LEARN, "digest": as_hex(learned.digest), "row_counts": rows, "impressions": prepared.settled.counts}
         with attempt.watch("gate"):
-            look = self._gate.look(prepared.admitted.events) if self._gate else NO_LOOK
+            look = self._gate.look(prepared.settled.events) if self._gate else NO_LOOK
         sight = self._watch.look(fields, learned.metrics, attempt.lag()) if self._watch else NO_SIGHT
         fields |= look.fields | {"metrics": [vars(metric) for metric in (*learned.metrics, *look.metrics)]}
         with attempt.watch("challengers"):
-            beside, given_up = self._challengers.learn(prepared.admitted.events, fields)
+            beside, given_up = self._challengers.learn(prepared.settled.events, fields)
         parts = {**prepared.parts, **told(look, sight, given_up)}
         snapshot = opened.writer.commit(opened.writer.begin(), parts, fields, beside)
         with attempt.watch("apply"):
             self._challengers.committed(prepared.admitted.clock)
             if self._gate is not None:
                 self._gate.committed(look, learned.changes)
-            head.apply(learned.changes, learned.digest)
-            remember(head, prepared.columns, prepared.admitted, dedup_window(opened.settings))
+            take(head, prepared, opened.settings)
         self._report(attempt, snapshot, done, learned.metrics, note="; ".join(filter(None, (look.note, sight.note))))
         self._act(look, sight)
 

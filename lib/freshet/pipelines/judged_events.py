@@ -21,8 +21,10 @@ from freshet.errors import FreshetError, SourceRefused
 from freshet.evaluation.observations import Slices
 from freshet.evaluation.parting import text_slices
 from freshet.intake import events_of, repeats
+from freshet.labels import at_once
 from freshet.models.contract import Events
-from freshet.pipelines.micro_batch import columns_of, numbers_of
+from freshet.pipelines.assembly import label_wait
+from freshet.pipelines.micro_batch import columns_of, kinds_of, numbers_of
 from freshet.pipelines.opening import Reading
 from freshet.revisions import last_said
 from freshet.settings import Settings
@@ -44,10 +46,18 @@ class Judged:
     repeated: int = 0
 
     def arrays(self, settings: Settings) -> tuple[Events, np.ndarray]:
-        """The events in canonical order, with the features of these settings; and where each stands in the table."""
+        """The events in canonical order, with the features of these settings; and where each stands in the table. Where impressions
+        wait, those without an answer by the last of the events count as negative, and others are no events to judge by."""
         columns = columns_of(self.table, settings.model.features)
         order = np.lexsort((columns["revision"], columns["event_hash"], columns["event_at"]))
-        return events_of(columns, order), order
+        events, wait = events_of(columns, order), label_wait(settings)
+        if wait is None:
+            return events, order
+        found, place = at_once(events, kinds_of(self.table, settings)[order], wait, int(events.event_at.max()))
+        if not len(found):
+            what = f"Of the {len(events)} events {self.origin} all are impressions that still wait for an answer."
+            raise FreshetError(what, remedy="Wait for more.", events=len(events))
+        return found, order[place]
 
 
 def learned_after(readings: Sequence[Reading]) -> Judged:

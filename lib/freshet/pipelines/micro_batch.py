@@ -7,15 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from freshet.engine.batch import CleanBatch, as_text
 from freshet.engine.features import Features, feature_keys, feature_texts
 from freshet.errors import BatchRefused
 from freshet.head import Head
-from freshet.intake import KEYS, Admitted, admit
+from freshet.intake import KEYS, Admitted, admit, remember
+from freshet.labels import ANSWER, IMPRESSION, ORDINARY, Settled, settle
 from freshet.learner import Learned, Learner, Run
-from freshet.models.contract import FEATURE
-from freshet.pipelines.assembly import dedup_window
+from freshet.models.contract import FEATURE, Events
+from freshet.pipelines.assembly import dedup_window, label_wait
 from freshet.pipelines.rows import to_arrow
 from freshet.pipelines.stopwatch import Stopwatch
 from freshet.revisions import NEW
@@ -37,6 +39,7 @@ class Prepared:
 
     columns: dict[str, np.ndarray]
     admitted: Admitted
+    settled: Settled
     learned: Learned
     parts: dict[str, pa.Table]
     reasons: dict[str, int]
@@ -73,7 +76,8 @@ def prepare(
         admitted = admit(head, columns, dedup_window(settings), clean.quarantined.num_rows)
         reasons = reasons_of(clean, admitted)
     _check_share(admitted, settings)
-    learned = learner.learn(head, admitted.events, run, watch)
+    settled = settle_labels(head, settings, admitted.events, clean.accepted, admitted.accepted, admitted.clock)
+    learned = learner.learn(head, settled.events, run, watch)
     with watch("layout"):
         parts = {
             EVENTS.name: events_table(clean, admitted),
@@ -81,7 +85,33 @@ def prepare(
             IDS.name: new_ids(clean.accepted, columns, admitted, settings.model.features),
             PARAMETERS.name: to_arrow(head.blocks, {name: rows for name, (rows, _) in learned.changes.items()}),
         }
-    return Prepared(columns, admitted, learned, parts, reasons)
+    return Prepared(columns, admitted, settled, learned, parts, reasons)
+
+
+def take(head: Head, prepared: Prepared, settings: Settings) -> None:
+    """After the commit: the head takes all of it."""
+    head.apply(prepared.learned.changes, prepared.learned.digest)
+    remember(head, prepared.columns, prepared.admitted, dedup_window(settings))
+    head.waiting = prepared.settled.waiting
+
+
+def settle_labels(
+    head: Head, settings: Settings, events: Events, table: pa.Table, kept: np.ndarray | None, clock: int
+) -> Settled:
+    """What is learned of accepted events, rows `kept` (None: all) of a table; impressions may wait. `clock`: after them."""
+    wait = label_wait(settings)
+    if wait is None:
+        return Settled(events)
+    kinds = kinds_of(table, settings)
+    return settle(head.waiting, events, kinds if kept is None else kinds[kept], wait, head.clock, clock)
+
+
+def kinds_of(table: pa.Table, settings: Settings) -> np.ndarray:
+    """int8[n]: what the types of events make of them (see freshet.labels)."""
+    types, found = table.column("event_type").cast(pa.string()), np.full(table.num_rows, ORDINARY, np.int8)
+    for kind, names in ((IMPRESSION, settings.labels.impressions), (ANSWER, settings.labels.answers)):
+        found[pc.is_in(types, value_set=pa.array(names, pa.string())).to_numpy()] = kind
+    return found
 
 
 def events_table(clean: CleanBatch, admitted: Admitted) -> pa.Table:

@@ -9,6 +9,7 @@ from freshet.settings.learning import (
     FeatureSettings,
     GuardSettings,
     HistorySettings,
+    LabelSettings,
     MetricsSettings,
     ModelSettings,
     OptimizerSettings,
@@ -27,7 +28,7 @@ from freshet.settings.show import lines
 __all__ = [
     "OWN", "SEEN", "ChallengerSettings", "Change", "CleanSettings", "ColumnSettings", "CsvSettings", "DemoSettings",
     "FeatureSettings",
-    "Flag", "GateSettings", "GuardSettings", "HistorySettings", "ListSettings", "MetricsSettings", "ModelSettings",
+    "Flag", "GateSettings", "GuardSettings", "HistorySettings", "LabelSettings", "ListSettings", "MetricsSettings", "ModelSettings",
     "OptimizerSettings", "Origins", "PopularitySettings", "Problem", "RetrainSettings", "Settings", "SourceSettings",
     "SparkSettings", "StoreSettings", "StrategySettings", "StreamSettings", "WindowSettings", "change", "check_source",
     "default_text", "lines", "load", "over",
