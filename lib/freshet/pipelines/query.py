@@ -84,6 +84,7 @@ def sql(spark: SparkSession, settings: Settings, query: str, as_of: int | None =
 
 def register(spark: SparkSession, reading: Reading) -> None:
     """Make the views of the model temporary views of the session."""
+    spark.catalog.dropTempView("impressions")  # not every model has it, and the session may have asked another one
     for name, frame in views(spark, reading).items():
         frame.createOrReplaceTempView(name)
     spark.sql(METRICS_SQL).createOrReplaceTempView("metrics")
