@@ -158,6 +158,7 @@ class Challengers:
             count += table.num_rows
             if number & (number - 1) == 0 or number == len(learned):
                 self._say(f"challenger {one.name}: learned {number} of {len(learned)} versions, {count:,} events")
+        mine.head.clock = line.head.clock
         keys = line.head.tables[ITEM_ATTRIBUTES].keys if ITEM_ATTRIBUTES in line.head.blocks else np.empty(0, np.int64)
         if len(keys):  # what is said of items now: when it was said does not matter to what was learned of clicks
             told = line.head.gather(ITEM_ATTRIBUTES, keys.copy())[0]
@@ -210,7 +211,8 @@ def open_one(opened: Opened, name: str) -> Challenger:
     settings = over(opened.given, texts)
     learner = new_learner(settings)
     head = new_head(learner.model, settings)
-    head.ids, head.seen, head.revisions = opened.head.ids, opened.head.seen, opened.head.revisions  # the model admits events, for all
+    # The model admits events, for all.
+    head.ids, head.seen, head.revisions = opened.head.ids, opened.head.seen, opened.head.revisions
     head.clock = opened.head.clock
     place = Placement(opened.spark, learner.model, settings)
     run = secrets.token_hex(6)
