@@ -73,7 +73,7 @@ class PlainJob:
 
     def _events(self, frame: DataFrame) -> DataFrame:
         made = {
-            "revision": F.lit(0), "weight": F.lit(1.0), "propensity": F.lit(None), "context": F.lit(None),
+            "revision": F.lit(0), "corrects": F.lit(None), "weight": F.lit(1.0), "propensity": F.lit(None), "context": F.lit(None),
             "arrived_at": F.col("_metadata.file_modification_time"), "source": F.col("_metadata.file_path"),
             "position": F.col("_metadata.file_block_start"), "branch": F.lit("main"), "snapshot_version": F.lit(1),
             "commit_id": F.lit("0" * 24),

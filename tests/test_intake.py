@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 from freshet.head import Head
 from freshet.intake import COLLISION, Admitted, admit, note_ids, remember, repeats
 from freshet.models.contract import FEATURE, ITEM, USER
-from freshet.schema import ACCEPTED, DUPLICATE, LATE, QUARANTINED
+from freshet.schema import ACCEPTED, CORRECTED, DUPLICATE, LATE, QUARANTINED
 
 WINDOW = 100
-NAMES = ("user_key", "item_key", "user_check", "item_check", "event_hash", "dedup_key", "event_at", "arrived_at")
+NAMES = ("user_key", "item_key", "user_check", "item_check", "event_hash", "dedup_key", "event_at", "arrived_at", "revision")
 
 
 record = st.fixed_dictionaries({
     "user_key": st.integers(0, 3), "item_key": st.integers(0, 3), "user_check": st.integers(0, 1),
     "item_check": st.just(0), "event_hash": st.integers(0, 5), "dedup_key": st.integers(0, 5),
     "event_at": st.integers(1000, 1300), "arrived_at": st.integers(1000, 1400), "value": st.sampled_from([1.0, 2.0]),
-    "weight": st.sampled_from([1.0, 0.5]),
+    "weight": st.sampled_from([1.0, 0.5]), "revision": st.sampled_from([0, 0, 1, 2]),
 })
 
 
@@ -36,7 +36,7 @@ def columns(records: list[dict[str, Any]], canonical: bool = True) -> dict[str, 
 
 def one(**cells: Any) -> dict[str, Any]:
     """A record that would be accepted."""
-    plain = dict.fromkeys(NAMES, 1) | {"user_check": 0, "item_check": 0, "event_at": 1000, "arrived_at": 1000}
+    plain = dict.fromkeys(NAMES, 1) | {"revision": 0, "user_check": 0, "item_check": 0, "event_at": 1000, "arrived_at": 1000}
     return {**plain, "value": 1.0, "weight": 1.0, **cells}
 
 
@@ -69,13 +69,14 @@ def test_every_record_has_exactly_one_fate_and_an_event_is_accepted_once(batches
         assert [f == LATE for f in fates] == [int(at) < clock - WINDOW for at in cells["event_at"]]
         for n, name in enumerate(fates):
             if name == ACCEPTED:
-                accepted.append((int(cells["dedup_key"][n]), int(cells["event_at"][n])))
+                accepted.append(tuple(int(cells[name][n]) for name in ("dedup_key", "event_at", "revision")))
+        assert counts[CORRECTED] == admitted.events.corrects.sum() <= counts[ACCEPTED]
         latest = [min(int(cells["event_at"][n]), int(cells["arrived_at"][n])) for n, f in enumerate(fates) if f == ACCEPTED]
         assert head.clock == admitted.clock == max([clock, *latest])
-    # Twice accepted only where the first was so old that the window had forgotten it.
-    for n, (key, at) in enumerate(accepted):
-        for earlier, before in accepted[:n]:
-            assert earlier != key or before < at or before < head.clock - WINDOW
+    # Twice accepted only where it says more, or where the first was so old that the window had forgotten it.
+    for n, (key, at, revision) in enumerate(accepted):
+        for earlier, before, less in accepted[:n]:
+            assert earlier != key or less < revision or before < at or before < head.clock - WINDOW
 
 
 @settings(max_examples=100, deadline=None)
@@ -84,7 +85,7 @@ def test_the_order_of_files_decides_nothing(records, random) -> None:
     """Which of several records of one key is kept is decided by content: the same one for any order of reading."""
     shuffled = records.copy()
     random.shuffle(shuffled)
-    kept, decided = [], ("dedup_key", "event_at", "user_key", "item_key", "value", "weight")
+    kept, decided = [], ("dedup_key", "revision", "event_at", "user_key", "item_key", "value", "weight")
     for found in (records, shuffled):
         cells = columns(found, canonical=False)
         again = set(repeats(cells).tolist())
@@ -163,3 +164,41 @@ def test_features_are_noted_at_first_sight_and_none_is_no_feature() -> None:
     assert sorted(head.ids[FEATURE].keys.tolist()) == [7, 9]
     again = take(head, [one(dedup_key=8, event_hash=8, features=(9, 3))])
     assert [part.tolist() for part in again.new_features] == [[0], [1]]
+
+
+def test_a_higher_revision_corrects_and_any_other_repeats() -> None:
+    head = Head((), WINDOW)
+    assert fate(take(head, [one(value=5.0)])) == [ACCEPTED]
+    more = take(head, [one(revision=2, value=1.0), one(dedup_key=2, event_hash=2)])
+    assert (fate(more), more.events.corrects.tolist(), more.corrects.tolist()) == ([ACCEPTED, ACCEPTED], [True, False], [0, -1])
+    assert (more.counts[ACCEPTED], more.counts[CORRECTED]) == (2, 1)
+    for revision, wanted in ((0, DUPLICATE), (1, DUPLICATE), (2, DUPLICATE), (3, ACCEPTED), (3, DUPLICATE)):
+        assert fate(take(head, [one(revision=revision, value=9.0)])) == [wanted]
+
+
+def test_within_a_micro_batch_the_highest_revision_alone_is_accepted() -> None:
+    records = [one(revision=revision, value=float(revision)) for revision in (1, 3, 0, 3, 2)]
+    admitted = take(Head((), WINDOW), records)
+    assert sorted(fate(admitted)) == [ACCEPTED] + [DUPLICATE] * 4
+    assert (admitted.events.value.tolist(), admitted.counts[CORRECTED]) == ([3.0], 0)  # it corrects nothing that was learned
+
+
+def test_a_revision_of_what_the_window_forgot_is_late_or_an_event_of_its_own() -> None:
+    head = Head((), WINDOW)
+    take(head, [one()])
+    take(head, [one(dedup_key=2, event_at=1101, arrived_at=1101)])
+    assert fate(take(head, [one(revision=1)])) == [LATE]
+    moved = take(head, [one(revision=1, event_at=1050, arrived_at=1101)])
+    assert (fate(moved), moved.counts[CORRECTED]) == ([ACCEPTED], 0)
+
+
+def test_revisions_are_held_as_long_as_their_events_and_take_no_memory_without() -> None:
+    head = Head((), WINDOW)
+    for start in range(0, 20_000, 2000):
+        records = [one(dedup_key=n, event_hash=n, revision=1, event_at=1000 + n, arrived_at=1000 + n) for n in range(start, start + 2000)]
+        take(head, records)
+    assert len(head.revisions) < 6000
+    assert fate(take(head, [one(dedup_key=19_999, revision=1, event_at=20_999, arrived_at=20_999)])) == [DUPLICATE]
+    plain = Head((), WINDOW)
+    take(plain, [one(dedup_key=n, event_hash=n) for n in range(50)])
+    assert len(plain.revisions) == 0

@@ -36,7 +36,8 @@ LAYERS = {
     "settings": layer("settings", "facts settings", "pydantic pydantic_core yaml"),
     "kernels": layer("kernels", "facts kernels", "numpy numba llvmlite", IMPURE),
     "learning": layer(
-        "models learner policy head workspace companions attributes prequential ranked inputs growth paired guards asking leader segments intake lists shipping "
+        "models learner policy head workspace companions attributes prequential ranked inputs growth paired guards asking leader segments "
+        "intake revisions labels lists shipping "
         "evaluation retraining normalising reconciliation",
         "facts settings kernels learning", "numpy scipy xxhash", IMPURE,
     ),

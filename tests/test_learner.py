@@ -251,3 +251,23 @@ def test_a_frozen_model_counts_and_learns_nothing(model: str) -> None:
     assert list(told.metrics) == as_free  # it is judged as it stands
     one.learner = free
     assert moved(one, checkerboard(200, start=800)) & own
+
+
+@pytest.mark.parametrize("name", ["mf", "rating", "bpr", "blend", "cooccurrence", "fm"])
+def test_a_correction_is_learned_and_changes_no_count_and_no_metric(name) -> None:
+    """The same events, not marked as corrections, change all of that: what is compared can differ."""
+    said = checkerboard(60)
+    again = replace(part(said, slice(20, 40)), value=6.0 - part(said, slice(20, 40)).value)
+    counts = (POPULARITY, "totals", HISTORY, "history_archive", "window", "neighbours")
+    for corrects in (True, False):
+        lab = Lab(settings(f"model.name={name}", "model.positive_from=0.5"))
+        lab.learn(said)
+        before = lab.bits()
+        learned = lab.learn(replace(again, corrects=np.full(20, corrects)))
+        same = {block: rows == lab.bits()[block] for block, rows in before.items()}
+        kept = [same[block] for block in counts if block in same]
+        steps = [same[block] for block in same if block not in (*counts, "mix", "interest")]
+        assert all(kept) if corrects else not any(same[block] for block in (POPULARITY, "totals", HISTORY))
+        assert name == "cooccurrence" or not all(steps)
+        measured = sum(one.events for one in learned.metrics if one.learner == lab.learner.model.name)
+        assert (measured == 0) == corrects or name == "cooccurrence"

@@ -6,7 +6,7 @@ there is nothing to merge, and every event sees exactly what came before it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -45,10 +45,14 @@ class Advance:
 
 
 def advance(head: Head, events: Events, positive: np.ndarray, spec: CompanionSpec) -> Advance:
-    """Take the events, in order, into copies of the companions' rows; the head stays as it is."""
+    """Take the events, in order, into copies of the companions' rows; the head stays as it is. What corrects an event is in no
+    count: that event is."""
+    every, liked = events, positive
+    if events.corrects.any():
+        events, positive = _first_said(events), positive[~events.corrects]
     recent = _recent_items(head, events, positive, spec.window_events)
     pool, cumulative = _pool(head, recent, spec) if spec.negatives else (recent[:0], np.empty(0))
-    histories, context = _walk(head, events, positive, pool, cumulative, spec)
+    histories, context = _walk(head, every, liked, pool, cumulative, spec)
     rows = {
         POPULARITY: _count(head, POPULARITY, events.item_key, events, positive, spec.half_lives),
         TOTALS: _count(head, TOTALS, np.full(len(events), TOTALS_KEY), events, positive, spec.half_lives),
@@ -60,6 +64,10 @@ def advance(head: Head, events: Events, positive: np.ndarray, spec: CompanionSpe
     if spec.segment is not None:
         rows[SEGMENT] = count_segments(head, events, positive, spec.segment)
     return Advance({name: changed for name, changed in rows.items() if len(changed)}, context)
+
+
+def _first_said(events: Events) -> Events:
+    return Events(*(getattr(events, one.name)[~events.corrects] for one in fields(Events)))
 
 
 def _count(
@@ -109,14 +117,21 @@ def _walk(
     keys, links = np.zeros(most, np.int64), np.zeros((most, 1 + CHUNK), np.int64)
     counts, at = np.zeros(most, np.int64), np.zeros(most, np.int64)
     archived = walk(
-        rows.links, rows.filled, rows.count, rows.keys, refs, events.item_key, positive, events.event_hash,
+        rows.links, rows.filled, rows.count, rows.keys, refs, events.item_key, positive, events.corrects, events.event_hash,
         ring_of(spec.history_items), pool, cumulative, np.uint64(spec.seed), spec.tries, drawn, found, keys, links,  # type: ignore[arg-type]
         counts, at, recent, length,
     )
-    np.maximum.at(rows.last_at, refs, events.event_at)
+    counted = ~events.corrects
+    np.maximum.at(rows.last_at, refs[counted], events.event_at[counted])
     archive = _archive(keys[:archived], links[:archived], counts[:archived], events.event_at[at[:archived]])
     context = Context(drawn, found, recent, length, head.attributes, head.gather, head.clock)
+    if not counted.all():
+        rows = _some(rows, np.unique(refs[counted]))
     return {HISTORY: rows, HISTORY_ARCHIVE: archive}, context
+
+
+def _some(rows: Rows, at: np.ndarray) -> Rows:
+    return Rows(*(getattr(rows, one.name)[at] for one in fields(Rows)))
 
 
 def _archive(keys: np.ndarray, links: np.ndarray, counts: np.ndarray, at: np.ndarray) -> Rows:

@@ -7,13 +7,14 @@ on the driver, after cleaning and before learning.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
 from freshet.head import Head
 from freshet.models.contract import FEATURE, ITEM, USER, Events
-from freshet.schema import ACCEPTED, DUPLICATE, LATE, QUARANTINED
+from freshet.revisions import NEW
+from freshet.schema import ACCEPTED, CORRECTED, DUPLICATE, LATE, QUARANTINED
 
 COLLISION = "id_collision"
 KEYS = {USER: ("user_key", "user_check"), ITEM: ("item_key", "item_check")}
@@ -21,7 +22,8 @@ KEYS = {USER: ("user_key", "user_check"), ITEM: ("item_key", "item_check")}
 
 @dataclass(frozen=True)
 class Admitted:
-    """What became of the cleaned records: masks over them (each record in exactly one), the accepted as Events.
+    """What became of the cleaned records: masks over them (each record in exactly one), the accepted as Events. Of these
+    `dedup_keys`, `revision` and the accepted revision that each `corrects` (revisions.NEW: none).
 
     `new_ids[space]` are the records that show a key for the first time, one each; `new_features` (records, columns) those
     that show a feature for the first time. `clock` is the event clock after this micro-batch.
@@ -31,6 +33,8 @@ class Admitted:
     refused: dict[str, np.ndarray]
     events: Events
     dedup_keys: np.ndarray
+    revision: np.ndarray
+    corrects: np.ndarray
     new_ids: dict[str, np.ndarray]
     new_features: tuple[np.ndarray, np.ndarray]
     clock: int
@@ -41,9 +45,10 @@ def admit(head: Head, columns: Mapping[str, np.ndarray], dedup_window: int, quar
     """Sort out records in canonical order.
 
     columns: user_key, item_key, user_check, item_check, event_hash, dedup_key, event_at, arrived_at int64[n] (times in
-    microseconds), value, weight float64[n], features int64[n, F]. An event older than the clock minus `dedup_window`
-    microseconds is late; one whose dedup key was accepted inside the window, or earlier in this batch, is a duplicate; one
-    whose natural id shares its key with another id is a collision (features may: they are hashed on purpose).
+    microseconds), value, weight float64[n], features int64[n, F], maybe revision int64[n]. An event older than the clock minus
+    `dedup_window` microseconds is late; one whose dedup key was accepted inside the window, or stands in this batch too, is a
+    duplicate unless its revision is higher; one whose natural id shares its key with another id is a collision (features may:
+    they are hashed on purpose).
     `quarantined` records were refused before and only counted.
     """
     n = len(columns["event_at"])
@@ -52,11 +57,14 @@ def admit(head: Head, columns: Mapping[str, np.ndarray], dedup_window: int, quar
     again = np.zeros(n, bool)
     timely = np.flatnonzero(~late)
     again[timely[repeats({name: column[timely] for name, column in columns.items()})]] = True
-    duplicate = ~late & (again | head.seen.contains(columns["dedup_key"], oldest))
+    before = head.revisions.before(columns["dedup_key"], head.seen.contains(columns["dedup_key"], oldest))
+    revision = revisions_of(columns)
+    duplicate = ~late & (again | (revision <= before))
     collision = ~late & ~duplicate & _collisions(head, columns)
     accepted = ~(late | duplicate | collision)
     at = np.flatnonzero(accepted)
-    events = events_of(columns, at)
+    corrects = before[at]
+    events = replace(events_of(columns, at), corrects=corrects != NEW)
     clock = max(head.clock, int(np.minimum(events.event_at, columns["arrived_at"][at]).max())) if len(at) else head.clock
     counts = {
         "read": n + quarantined,
@@ -64,11 +72,12 @@ def admit(head: Head, columns: Mapping[str, np.ndarray], dedup_window: int, quar
         QUARANTINED: quarantined + int(collision.sum()),
         DUPLICATE: int(duplicate.sum()),
         LATE: int(late.sum()),
+        CORRECTED: int(events.corrects.sum()),
     }
     return Admitted(
-        accepted, {LATE: late, DUPLICATE: duplicate, COLLISION: collision}, events, columns["dedup_key"][at],
-        {space: _first_sight(head, space, columns, at) for space in KEYS}, _new_features(head, columns["features"], at), clock,
-        counts,
+        accepted, {LATE: late, DUPLICATE: duplicate, COLLISION: collision}, events, columns["dedup_key"][at], revision[at],
+        corrects, {space: _first_sight(head, space, columns, at) for space in KEYS}, _new_features(head, columns["features"], at),
+        clock, counts,
     )
 
 
@@ -77,8 +86,14 @@ def events_of(columns: Mapping[str, np.ndarray], at: np.ndarray) -> Events:
     return Events(**{one.name: columns[one.name][at] for one in fields(Events) if one.name in columns})
 
 
+def revisions_of(columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """int64[n]; without the column `revision` nothing is ever corrected."""
+    return columns["revision"] if "revision" in columns else np.zeros_like(columns["dedup_key"])
+
+
 def repeats(columns: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Positions of all but the first record of each dedup key; first by content, so file and position never decide."""
+    """Positions of all but the first record of each dedup key, the highest revision first; of several of that by content, so file
+    and position never decide."""
     key = columns["dedup_key"]
     order = np.argsort(key, kind="stable")
     same = key[order][1:] == key[order][:-1]
@@ -88,8 +103,8 @@ def repeats(columns: Mapping[str, np.ndarray]) -> np.ndarray:
     tied[order[1:][same]] = True
     tied[order[:-1][same]] = True
     at = np.flatnonzero(tied)
-    by = ("weight", "value", "item_key", "user_key", "event_at", "dedup_key")
-    at = at[np.lexsort([columns[name][at] for name in by])]
+    by = [columns[name][at] for name in ("weight", "value", "item_key", "user_key", "event_at")]
+    at = at[np.lexsort([*by, -revisions_of(columns)[at], key[at]])]
     return at[1:][key[at][1:] == key[at][:-1]]
 
 
@@ -131,8 +146,10 @@ def remember(head: Head, columns: Mapping[str, np.ndarray], admitted: Admitted, 
     features = columns["features"][admitted.new_features]
     note_ids(head, FEATURE, features, np.zeros_like(features))
     head.seen.add(admitted.dedup_keys, admitted.events.event_at)
+    head.revisions.note(admitted.dedup_keys, admitted.revision)
     head.clock = admitted.clock
     head.seen.forget(head.clock - dedup_window)
+    head.revisions.forget(head.seen, head.clock - dedup_window)
 
 
 def note_ids(head: Head, space: str, keys: np.ndarray, checks: np.ndarray) -> None:

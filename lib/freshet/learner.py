@@ -84,26 +84,27 @@ class Learner:
         positive = model.positive(events)
         if self.spec.frozen:
             return self._counted(head, events, positive, timer, served)
+        counted = positive & ~events.corrects
         # Counting and ranking share nothing with what follows but the head, which nobody writes: they fill what that leaves idle.
         with ThreadPoolExecutor(2) as aside:
             with timer("gather"):
                 ahead = advance(head, events, positive, self.spec.companions)
-                counting = aside.submit(model.tally, head.gather, events, positive, ahead.context)
-                ranking = aside.submit(self._ranked, head, events, positive, ahead.context) if served else None
+                counting = aside.submit(model.tally, head.gather, events, counted, ahead.context)
+                ranking = aside.submit(self._ranked, head, events, counted, ahead.context) if served else None
                 context = ahead.context if among is None else replace(ahead.context, recent=among[0], length=among[1])
                 examples = model.examples(events, context)
                 space = Workspace(head, model.blocks(), examples, self.spec.seed)
             with timer("score"):
                 metrics = self._served(head, events, space) if served else []
             with timer("learn"):
-                metrics += self._rounds(head, events, positive, space, run, timer)
+                metrics += self._rounds(head, events, counted, space, run, timer)
             with timer("score"):
                 ranked, led = ranking.result() if ranking is not None else ([], {})
             with timer("tally"):
-                counted = counting.result()
+                tallied = counting.result()
         with timer("digest"):
             rows = {name: space.changed(name) for name in space.sheets}
-            beside = {**counted, **ahead.rows} | led
+            beside = {**tallied, **ahead.rows} | led
             rows |= beside
             _check_finite(rows)
             changes, digest = head.changes(rows)
@@ -111,11 +112,12 @@ class Learner:
 
     def _counted(self, head: Head, events: Events, positive: np.ndarray, timer: Timer, served: bool) -> Learned:
         """What a frozen model makes of events: the companions go on, no row of the model or of what leads changes."""
+        counted = positive & ~events.corrects
         with timer("gather"):
             ahead = advance(head, events, positive, self.spec.companions)
             space = Workspace(head, self.model.blocks(), self.model.examples(events, ahead.context), self.spec.seed)
         with timer("score"):
-            metrics = self._ranked(head, events, positive, ahead.context)[0] + self._served(head, events, space) if served else []
+            metrics = self._ranked(head, events, counted, ahead.context)[0] + self._served(head, events, space) if served else []
         with timer("digest"):
             changes, digest = head.changes(ahead.rows)
         return Learned(changes, digest, tuple(metrics), 0)
@@ -129,7 +131,7 @@ class Learner:
         positive = self.model.positive(events)
         context = advance(head, events, positive, self.spec.companions).context
         space = Workspace(head, self.model.blocks(), self.model.examples(events, context), self.spec.seed)
-        metrics, led = self._ranked(head, events, positive, context)
+        metrics, led = self._ranked(head, events, positive & ~events.corrects, context)
         return metrics + self._served(head, events, space), led
 
     def _ranked(self, head: Head, events: Events, positive: np.ndarray, context: Context) -> tuple[list[Metric], dict[str, Rows]]:
@@ -140,7 +142,7 @@ class Learner:
         new_user = head.lookup(HISTORY, events.user_key[examples.event]) < 0
         if not len(head.tables[TOTALS]) or not len(examples):
             return []  # nothing was known yet: there is nobody to serve
-        prediction, loss = self.predict(space)
+        prediction, loss = _of_new(events, examples, *self.predict(space))
         metrics = prequential.loss_metrics(self.model, prequential.SERVED, examples, prediction, loss, new_user)
         half_life = self.spec.metrics.half_lives[0]
         return metrics + prequential.popularity_metrics(head, self.model, events, examples, new_user, half_life)
@@ -165,13 +167,16 @@ class Learner:
         if not len(space.examples):
             return np.empty(0, np.int64), np.empty(0)
         prediction, loss = self.predict(space)
-        return space.examples.event, loss if model.labels else np.abs(prediction - space.examples.target)
+        value = loss if model.labels else np.abs(prediction - space.examples.target)
+        new = ~events.corrects[space.examples.event]
+        return space.examples.event[new], value[new]
 
     def ranks(self, head: Head, events: Events) -> tuple[np.ndarray, np.ndarray]:
         """(numbers of the positive events that can be ranked, int32: place of each one's item, 0 for none) with the rows of the
         head as they are. A head that knows no item yet ranks nothing right."""
         positive = self.model.positive(events)
         context = advance(head, events, positive, self.spec.companions).context
+        positive = positive & ~events.corrects
         spec = replace(self.spec.metrics, sample=0, segment=None, decays=())
         ranked = ranked_events(head, self.model, events, positive, context, spec)
         if ranked is None:
@@ -206,6 +211,7 @@ class Learner:
         self._check_caps(capped, examples)
         space.note_times(events.event_at)
         new_user = head.lookup(HISTORY, events.user_key[examples.event]) < 0
+        prediction, loss = _of_new(events, examples, prediction, loss)
         return prequential.loss_metrics(self.model, prequential.SEQUENTIAL, examples, prediction, loss, new_user)
 
     def _check_caps(self, capped: int, examples: Examples) -> None:
@@ -217,6 +223,16 @@ class Learner:
                 remedy="Lower model.optimizer.learning_rate or raise model.max_norm.",
                 reason="capped", capped=capped, updates=updates,
             )
+
+
+def _of_new(
+    events: Events, examples: Examples, prediction: np.ndarray, loss: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """NaN, which no metric counts, for examples of events that were measured before they were corrected."""
+    again = events.corrects[examples.event]
+    if again.any():
+        prediction, loss = (np.where(again, np.nan, values) for values in (prediction, loss))
+    return prediction, loss
 
 
 def by_propensity(events: Events, clip: float | None) -> Events:

@@ -81,11 +81,12 @@ def popularity_metrics(
 ) -> list[Metric]:
     """What popularity says of the same examples: of a value the item's mean, of a label the item's decayed count."""
     if model.loss_metric == "rmse":
-        error = (popularity_values(head, events) - events.value)[examples.event]
+        error = np.where(events.corrects, np.nan, popularity_values(head, events) - events.value)[examples.event]
         return value_metrics(SERVED, "popularity", error, new_user)
     if not model.labels:
         return []
     level = popularity_levels(head, events.item_key[examples.event], half_life)
+    level[events.corrects[examples.event]] = np.nan
     return auc(SERVED, "popularity", level, examples.target > 0, new_user)
 
 

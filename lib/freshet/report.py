@@ -36,7 +36,8 @@ class Metric:
 
 @dataclass(frozen=True)
 class BatchReport:
-    """One committed micro-batch. Counts add up: read = accepted + quarantined + duplicate + late.
+    """One committed micro-batch. Counts add up: read = accepted + quarantined + duplicate + late; `corrected` are those of the
+    accepted that correct others.
 
     `so_far` are the same counts since the model began, this micro-batch included.
     """
@@ -57,6 +58,7 @@ class BatchReport:
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
     so_far: Mapping[str, int] = field(default_factory=dict)
+    corrected: int = 0
 
 
 Listener = Callable[[BatchReport], None]

@@ -22,6 +22,7 @@ ITEM_ATTRIBUTES = "item_attributes"
 
 # What became of an event that was read: the four add up to `read` (promise 4).
 ACCEPTED, QUARANTINED, DUPLICATE, LATE = "accepted", "quarantined", "duplicate", "late"
+CORRECTED = "corrected"  # those of the accepted that correct an event accepted before
 
 # What a place of a list rests on, the words of `recommendations.reason`: the first of these that is true of it.
 REASONS = {
@@ -79,6 +80,7 @@ EVENTS = Table("events", "an accepted event", (
     Column("source", "string", "file or table it was read from"),
     Column("position", "bigint", "ordinal of the record in its file, from 0"),
     *_COMMIT,
+    Column("corrects", "bigint", "revision of the same event, accepted before, that it corrects; null where it is the first"),
 ))
 
 QUARANTINE = Table("quarantine", "an event that was read and not learned", (
@@ -158,6 +160,10 @@ SNAPSHOTS = Table("snapshots", "a version of the model; appending it is the comm
     Column("reason", "string", "why, for kinds that have a reason"),
     Column("committed_at", "timestamp", "wall clock of the commit, for people; nothing computes with it", True),
     Column("commit_id", "string", "id of the attempt, new for every attempt", True),
+    Column("corrected_count", "bigint", "those of the accepted events that correct an earlier one; null: none"),
+    Column("impressions", "map<string,bigint>",
+           "where impressions wait (`labels.wait`): how many were accepted (`impressions`), `matured` and `expired` in this "
+           "micro-batch, and how many are `pending` after it"),
 ))
 
 DECISIONS = Table("decisions", "a recorded choice with its reason", (
@@ -223,6 +229,9 @@ EVALUATIONS = Table("evaluations", "a figure of an evaluation that was kept (`fr
     Column("actor", "string", "who asked", True),
     Column("made_at", "timestamp", "when", True),
 ))
+
+# Tables that have got columns since there are models: an older one is given them when it is next written to.
+GROWN = (EVENTS.name, SNAPSHOTS.name)
 
 TABLES: dict[str, Table] = {
     table.name: table

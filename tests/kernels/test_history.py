@@ -7,7 +7,7 @@ import numpy as np
 from freshet.kernels.history import CHUNK, OPEN, archive_key, earlier_in_batch, ring_of, walk
 
 
-def run(users: int, refs, items, negatives=0, pool=(), ring=3, seed=5, start=None, newest=0, noted=None):
+def run(users: int, refs, items, negatives=0, pool=(), ring=3, seed=5, start=None, newest=0, noted=None, again=None):
     n = len(refs)
     links, filled, count = start or (np.zeros((users, OPEN), np.int64), np.zeros(users, np.int32), np.zeros(users, np.int64))
     drawn, found = np.zeros((n, negatives), np.int64), np.zeros((n, negatives), bool)
@@ -16,7 +16,7 @@ def run(users: int, refs, items, negatives=0, pool=(), ring=3, seed=5, start=Non
     archive = np.zeros(most, np.int64), np.zeros((most, 1 + CHUNK), np.int64), np.zeros(most, np.int64), np.zeros(most, np.int64)
     written = walk(
         links, filled, count, np.arange(100, 100 + users), np.array(refs, np.int32), np.array(items), np.ones(n, bool),
-        np.arange(n) * 7919, ring, np.array(pool, np.int64), np.empty(0), np.uint64(seed), 4, drawn, found, *archive,
+        np.zeros(n, bool) if again is None else np.array(again), np.arange(n) * 7919, ring, np.array(pool, np.int64), np.empty(0), np.uint64(seed), 4, drawn, found, *archive,
         recent, length,
     )
     if noted is not None:
@@ -99,3 +99,10 @@ def test_earlier_in_batch_lists_the_users_own_earlier_items() -> None:
     inverse[order] = np.arange(5)
     number, keys = earlier_in_batch(order, inverse, users, items, np.array([0, 3, 4]))
     assert sorted(zip(number.tolist(), keys.tolist(), strict=True)) == [(1, 10), (1, 11), (2, 20)]
+
+
+def test_an_event_that_comes_again_is_in_no_history_twice_and_not_before_itself() -> None:
+    noted: list[list[int]] = []
+    (links, filled, count), _, _, _ = run(1, [0, 0, 0, 0], [7, 8, 7, 9], newest=4, noted=noted, again=[False, False, True, False])
+    assert noted == [[], [7], [8], [8, 7]]
+    assert (links[0, : filled[0]].tolist(), count.tolist()) == ([7, 8, 9], [3])

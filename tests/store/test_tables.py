@@ -130,3 +130,40 @@ def test_a_plain_path_is_local_and_absolute() -> None:
     assert local_folder("file:/data/a#b?c") == local_folder("/data/a#b?c") == Path("/data/a#b?c").resolve()
     assert local_folder("file://host/data") == Path("/data")
     assert local_folder("hdfs://host/data") is None
+
+
+def test_a_table_made_before_a_column_came_is_read_as_it_is_and_given_it_when_it_is_opened_to_write(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a look at what is there, reading would end in an error and what is appended would not be seen."""
+    from freshet import schema
+    from freshet.store import columns
+
+    now = schema.TABLES["events"]
+    before = schema.Table(now.name, now.row, tuple(one for one in now.columns if one.name != "corrects"))
+    row = {
+        "event_id": "e", "revision": 0, "user_id": "u", "item_id": "i", "value": 1.0, "weight": 1.0, "event_at": 1, "arrived_at": 1,
+        "branch": "main", "snapshot_version": 1, "commit_id": "c",
+    }  # fmt: skip
+
+    def rows(**more: int) -> pa.Table:
+        names = columns.arrow_schema("events").names
+        return pa.table({name: pa.array([(row | more).get(name)], columns.arrow_schema("events").field(name).type) for name in names})
+
+    tables = Tables(spark, str(tmp_path / "older"))
+    monkeypatch.setitem(schema.TABLES, "events", before)
+    for cached in (columns.spark_schema, columns.arrow_schema):
+        cached.cache_clear()
+    tables.create()
+    tables.append("events", rows())
+    monkeypatch.setitem(schema.TABLES, "events", now)
+    for cached in (columns.spark_schema, columns.arrow_schema):
+        cached.cache_clear()
+    assert tables.read("events").select("event_id", "corrects").collect() == [("e", None)]
+    tables.create()
+    tables.append("events", rows(corrects=0))
+    assert {row["corrects"] for row in tables.read("events").select("corrects").collect()} == {0, None}
+    versions = tables.version("events")
+    tables.create()
+    assert tables.version("events") == versions  # once
+    assert entry(folder(tables, "events"), "protocol")["minReaderVersion"] == 1

@@ -27,8 +27,9 @@ from freshet.errors import SourceChanged
 from freshet.schema import EVENTS, QUARANTINE
 
 _COMMIT = ("branch", "snapshot_version", "commit_id")
+_DECIDED_LATER = ("corrects",)
 _KEYS = ("user_key", "item_key", "event_hash", "dedup_key", "user_check", "item_check")
-ACCEPTED_COLUMNS = [*(name for name in EVENTS.names if name not in _COMMIT), *_KEYS]
+ACCEPTED_COLUMNS = [*(name for name in EVENTS.names if name not in (*_COMMIT, *_DECIDED_LATER)), *_KEYS]
 QUARANTINE_COLUMNS = [name for name in QUARANTINE.names if name not in _COMMIT]
 _UTC = pa.timestamp("us", tz="UTC")
 
@@ -155,7 +156,7 @@ def _replaced(table: pa.Table, columns: dict[str, pa.Array]) -> pa.Table:
 def _with_ids(table: pa.Table, columns: dict[str, np.ndarray], position: np.ndarray) -> pa.Table:
     content, check = (table.column(name).to_numpy() for name in ("content_hash", "content_check"))
     ids = content_ids.content_ids(content, check, columns["file_key"], position)
-    event_hash, dedup_key = content_ids.keys(ids, pc.fill_null(table.column("revision"), 0).to_numpy())
+    event_hash, dedup_key = content_ids.keys(ids)
     texts = content_ids.as_texts(ids)
     filled = {"event_id": texts, "event_hash": pa.array(event_hash), "dedup_key": pa.array(dedup_key)}
     return _replaced(table, filled)

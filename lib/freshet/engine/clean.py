@@ -146,7 +146,7 @@ def _keys(plan: Plan, repeats: str) -> dict[str, Column]:
         "user_check": F.xxhash64(F.lit(CHECK_SEED), F.col("user_id")),
         "item_check": F.xxhash64(F.lit(CHECK_SEED), F.col("item_id")),
         "event_hash": F.xxhash64(event_id) if settled else none,
-        "dedup_key": F.xxhash64(event_id, _revision()) if settled else none,
+        "dedup_key": F.xxhash64(event_id, F.lit(0).cast("bigint")) if settled else none,
         **(dict.fromkeys(content, none) if settled else content),
     }
 

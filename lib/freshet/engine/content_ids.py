@@ -54,7 +54,7 @@ def as_texts(ids: np.ndarray) -> pa.Array:
     return pa.StringArray.from_buffers(len(ids), pa.py_buffer(ends), pa.py_buffer(np.ascontiguousarray(ids)))
 
 
-def keys(ids: np.ndarray, revision: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def keys(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """event_hash and dedup_key of the ids, as SQL would compute them."""
     event_hash = text32(np.ascontiguousarray(ids).view("<u8"))
-    return event_hash, long(revision, event_hash)
+    return event_hash, long(np.zeros_like(event_hash), event_hash)

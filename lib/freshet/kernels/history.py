@@ -69,15 +69,27 @@ def _draw_for_event(
 
 
 @njit(cache=True, nogil=True)
+def _without(recent: np.ndarray, length: int, item: int) -> int:
+    """Take the item out of recent[:length], the order kept; how many are left."""
+    left = 0
+    for d in range(length):
+        if recent[d] != item:
+            recent[left] = recent[d]
+            left += 1
+    recent[left:length] = 0
+    return left
+
+
+@njit(cache=True, nogil=True)
 def walk(
     links: np.ndarray, filled: np.ndarray, count: np.ndarray, user_keys: np.ndarray, refs: np.ndarray,
-    items: np.ndarray, positive: np.ndarray, event_hash: np.ndarray, ring: int, pool: np.ndarray,
+    items: np.ndarray, positive: np.ndarray, again: np.ndarray, event_hash: np.ndarray, ring: int, pool: np.ndarray,
     cumulative: np.ndarray, seed: int, tries: int, drawn: np.ndarray, found: np.ndarray, archive_keys: np.ndarray,
     archive_links: np.ndarray, archive_counts: np.ndarray, archive_event: np.ndarray, recent: np.ndarray,
     length: np.ndarray,
 ) -> int:
     """Go through the events in order: note the newest items and draw negatives against the history as it stands, then
-    append the item.
+    append the item, but for an event that is here `again` (bool[n]): its item is in the history, and not what came before it.
 
     links int64[r, OPEN], filled int32[r], count int64[r] are the users' rows (changed in place), user_keys int64[r];
     refs int32[n] the user row of each event. Negatives are drawn for positive events from pool int64[p] with seed
@@ -91,9 +103,13 @@ def walk(
         length[e] = min(recent.shape[1], filled[r])
         for d in range(length[e]):
             recent[e, d] = links[r, filled[r] - 1 - d]
+        if again[e]:
+            length[e] = _without(recent[e], length[e], items[e])
         if positive[e] and pool.shape[0] > 0 and drawn.shape[1] > 0:
             own = combine(seed, np.uint64(event_hash[e]))
             _draw_for_event(links[r], filled[r], items[e], pool, cumulative, own, tries, drawn[e], found[e])
+        if again[e]:
+            continue
         if filled[r] == OPEN:
             chunk = (count[r] - filled[r]) // CHUNK
             archive_keys[archived] = archive_key(user_keys[r], chunk % ring)

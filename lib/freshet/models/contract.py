@@ -46,7 +46,8 @@ class Events:
     """Accepted events of a micro-batch in canonical order (event_at, event_hash, revision); arrays of one length.
 
     `event_at` in microseconds since 1970 UTC; `event_hash` xxhash64 of the event id; `features` the keys of the event's
-    context, one column for each name in `model.features.context`, 0 where the event has none (see engine.features).
+    context, one column for each name in `model.features.context`, 0 where the event has none (see engine.features). `corrects`: the
+    event was learned before with another value; it is learned with this one and counted no more.
     """
 
     user_key: np.ndarray  # int64
@@ -57,12 +58,15 @@ class Events:
     event_hash: np.ndarray  # int64
     features: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.int64))  # int64[n, F]
     propensity: np.ndarray = field(default_factory=lambda: np.empty(0))  # float64, NaN where none was logged
+    corrects: np.ndarray = field(default_factory=lambda: np.empty(0, bool))  # bool
 
     def __post_init__(self) -> None:
         if not self.features.shape[1]:
             object.__setattr__(self, "features", np.empty((len(self.user_key), 0), np.int64))
         if not len(self.propensity):
             object.__setattr__(self, "propensity", np.full(len(self.user_key), np.nan))
+        if not len(self.corrects):
+            object.__setattr__(self, "corrects", np.zeros(len(self.user_key), bool))
 
     def __len__(self) -> int:
         return len(self.user_key)

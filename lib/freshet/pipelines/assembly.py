@@ -39,6 +39,11 @@ def dedup_window(settings: Settings) -> int:
     return int(settings.clean.dedup_window * MICROSECONDS)
 
 
+def label_wait(settings: Settings) -> int | None:
+    """How long an impression waits in microseconds, None where it does not."""
+    return None if settings.labels.wait is None else int(settings.labels.wait * MICROSECONDS)
+
+
 def metric_spec(settings: Settings) -> MetricSpec:
     """What the prequential metrics need."""
     metrics, decays = settings.metrics, make_model(settings.model).decays

@@ -153,11 +153,13 @@ class Challengers:
         assert newest is not None
         learned = [row for row in line.history.commits(newest.version) if row.kind in LEARNING and row.accepted_count]
         events = read_events(line.tables, line.history, learned[0].version, learned[-1].version) if learned else ()
+        mine.head.clock = 0  # as it was before the first of them
         for number, (snapshot, table) in enumerate(events, 1):
-            relearn(mine.head, mine.learner, table, mine.settings.model.features, mine.place, snapshot.event_clock or 0)
+            relearn(mine.head, mine.learner, table, mine.settings, mine.place, snapshot.event_clock or 0)
             count += table.num_rows
             if number & (number - 1) == 0 or number == len(learned):
                 self._say(f"challenger {one.name}: learned {number} of {len(learned)} versions, {count:,} events")
+        mine.head.clock = line.head.clock
         return count
 
     def _tell_of_items(self, one: Challenger) -> None:
@@ -190,7 +192,7 @@ def in_step(opened: Opened, name: str) -> Challenger | None:
         one.opened.place.close()
         return None
     head = load_head(Reading(opened.tables, history, newest.version, newest), one.opened.settings, one.opened.learner)
-    head.ids, head.seen = opened.head.ids, opened.head.seen
+    head.ids, head.seen, head.revisions = opened.head.ids, opened.head.seen, opened.head.revisions
     one.opened.head, one.opened.run = head, newest.run
     return on_branch(one)
 
@@ -213,7 +215,8 @@ def open_one(opened: Opened, name: str) -> Challenger:
     settings = over(opened.given, texts)
     learner = new_learner(settings)
     head = new_head(learner.model, settings)
-    head.ids, head.seen = opened.head.ids, opened.head.seen  # the model admits events, for all
+    # The model admits events, for all.
+    head.ids, head.seen, head.revisions = opened.head.ids, opened.head.seen, opened.head.revisions
     head.clock = opened.head.clock
     place = Placement(opened.spark, learner.model, settings)
     run = secrets.token_hex(6)

@@ -14,14 +14,14 @@ from freshet.engine.batch import CleanBatch, collect
 from freshet.engine.checkpoint import Fingerprint, fingerprint, inspect
 from freshet.errors import BatchRefused, CheckpointRefused
 from freshet.failpoint import failpoint
-from freshet.intake import admit, remember
+from freshet.intake import admit
 from freshet.kernels.digest import as_hex
 from freshet.models.contract import ITEM, USER
 from freshet.pipelines.assembly import dedup_window
 from freshet.pipelines.challengers import Challengers
 from freshet.pipelines.gating import NO_LOOK, Gate, Look
 from freshet.pipelines.items import SideInformation
-from freshet.pipelines.micro_batch import REFUSED_WITH, Prepared, columns_of, numbers_of, prepare, quarantine, reasons_of
+from freshet.pipelines.micro_batch import REFUSED_WITH, Prepared, columns_of, numbers_of, prepare, quarantine, reasons_of, take
 from freshet.pipelines.requesting import LOOK_EVERY
 from freshet.pipelines.requests import Requests
 from freshet.pipelines.rivals import Follower
@@ -31,12 +31,12 @@ from freshet.pipelines.stopwatch import Stopwatch
 from freshet.pipelines.totals import totals
 from freshet.pipelines.watching import NO_SIGHT, Sight, Watch
 from freshet.report import BatchReport, Listener, Metric
-from freshet.schema import ACCEPTED, DECISIONS, DUPLICATE, LATE, QUARANTINE, QUARANTINED
+from freshet.schema import ACCEPTED, CORRECTED, DECISIONS, DUPLICATE, LATE, QUARANTINE, QUARANTINED
 from freshet.store.decisions import GATE, STRATEGY, decision_row
 from freshet.store.snapshots import LEARN, REFUSED, SKIP, Snapshot
 
 NOTHING = CleanBatch(pa.table({}), pa.table({}), 0)
-_COUNTS = ("read", ACCEPTED, QUARANTINED, DUPLICATE, LATE)
+_COUNTS = ("read", ACCEPTED, QUARANTINED, DUPLICATE, LATE, CORRECTED)
 
 
 class Plan(Protocol):
@@ -187,22 +187,21 @@ class BatchCommitter:
         opened, head, learned = self._opened, self._opened.head, prepared.learned
         rows = head.rows_after({name: rows for name, (rows, _) in learned.changes.items()})
         fields = self._fields(attempt, prepared.admitted.counts, prepared.reasons, prepared.admitted.clock)
-        fields |= {"kind": LEARN, "digest": as_hex(learned.digest), "row_counts": rows}
+        fields |= {"kind": LEARN, "digest": as_hex(learned.digest), "row_counts": rows, "impressions": prepared.settled.counts}
         with attempt.watch("gate"):
-            look = self._gate.look(prepared.admitted.events) if self._gate else NO_LOOK
+            look = self._gate.look(prepared.settled.events) if self._gate else NO_LOOK
         noted = self._watch.noted(prepared) if self._watch else ()
         sight = self._watch.look(fields, (*learned.metrics, *noted), attempt.lag()) if self._watch else NO_SIGHT
         fields |= look.fields | {"metrics": [vars(metric) for metric in (*learned.metrics, *look.metrics, *noted)]}
         with attempt.watch("challengers"):
-            beside, given_up = self._challengers.learn(prepared.admitted.events, fields)
+            beside, given_up = self._challengers.learn(prepared.settled.events, fields)
         parts = {**prepared.parts, **told(look, sight, given_up)}
         snapshot = opened.writer.commit(opened.writer.begin(), parts, fields, beside)
         with attempt.watch("apply"):
             self._challengers.committed(prepared.admitted.clock)
             if self._gate is not None:
                 self._gate.committed(look, learned.changes)
-            head.apply(learned.changes, learned.digest)
-            remember(head, prepared.columns, prepared.admitted, dedup_window(opened.settings))
+            take(head, prepared, opened.settings)
         self._report(attempt, snapshot, done, learned.metrics, note="; ".join(filter(None, (look.note, sight.note))))
         self._act(look, sight)
 
@@ -233,7 +232,7 @@ class BatchCommitter:
         admitted = admit(head, columns, dedup_window(opened.settings), attempt.batch.quarantined.num_rows)
         counts = dict(admitted.counts)
         counts[QUARANTINED] += counts[ACCEPTED]
-        counts[ACCEPTED] = 0
+        counts[ACCEPTED] = counts[CORRECTED] = 0
         reasons = {**reasons_of(attempt.batch, admitted), REFUSED_WITH: int(admitted.accepted.sum())}
         fields = self._fields(attempt, counts, reasons, head.clock)
         fields |= {"kind": kind, "digest": head.hex_digest, "row_counts": head.row_counts, "reason": reason, "metrics": []}
@@ -250,8 +249,8 @@ class BatchCommitter:
             "checkpoint_id": self._checkpoint_id, "batch_id": attempt.batch_id, "fingerprint": attempt.read.hash,
             "sources": attempt.read.sources, "event_clock": clock or None, "read_count": counts["read"],
             "accepted_count": counts[ACCEPTED], "quarantined_count": counts[QUARANTINED],
-            "duplicate_count": counts[DUPLICATE], "late_count": counts[LATE], "reasons": reasons,
-            "stage_seconds": attempt.watch.seconds,
+            "duplicate_count": counts[DUPLICATE], "late_count": counts[LATE], "corrected_count": counts[CORRECTED],
+            "reasons": reasons, "stage_seconds": attempt.watch.seconds,
         }
 
     def _report(
@@ -269,5 +268,5 @@ class BatchCommitter:
             snapshot.version, snapshot.kind, attempt.batch_id, snapshot.read_count, snapshot.accepted_count,
             snapshot.quarantined_count, snapshot.duplicate_count, snapshot.late_count, attempt.watch.total(),
             attempt.lag(), len(head.ids[USER]), len(head.ids[ITEM]), metrics, dict(snapshot.stage_seconds or {}), note,
-            dict(self.so_far),
+            dict(self.so_far), snapshot.corrected_count,
         ))

@@ -21,9 +21,12 @@ from freshet.errors import FreshetError, SourceRefused
 from freshet.evaluation.observations import Slices
 from freshet.evaluation.parting import text_slices
 from freshet.intake import events_of, repeats
+from freshet.labels import at_once
 from freshet.models.contract import Events
-from freshet.pipelines.micro_batch import columns_of, numbers_of
+from freshet.pipelines.assembly import label_wait
+from freshet.pipelines.micro_batch import columns_of, kinds_of, numbers_of
 from freshet.pipelines.opening import Reading
+from freshet.revisions import last_said
 from freshet.settings import Settings
 from freshet.store import events as stored
 from freshet.store.snapshots import LEARNING
@@ -43,10 +46,18 @@ class Judged:
     repeated: int = 0
 
     def arrays(self, settings: Settings) -> tuple[Events, np.ndarray]:
-        """The events in canonical order, with the features of these settings; and where each stands in the table."""
+        """The events in canonical order, with the features of these settings; and where each stands in the table. Where impressions
+        wait, those without an answer by the last of the events count as negative, and others are no events to judge by."""
         columns = columns_of(self.table, settings.model.features)
-        order = np.lexsort((self.table.column("revision").to_numpy(), columns["event_hash"], columns["event_at"]))
-        return events_of(columns, order), order
+        order = np.lexsort((columns["revision"], columns["event_hash"], columns["event_at"]))
+        events, wait = events_of(columns, order), label_wait(settings)
+        if wait is None:
+            return events, order
+        found, place = at_once(events, kinds_of(self.table, settings)[order], wait, int(events.event_at.max()))
+        if not len(found):
+            what = f"Of the {len(events)} events {self.origin} all are impressions that still wait for an answer."
+            raise FreshetError(what, remedy="Wait for more.", events=len(events))
+        return found, order[place]
 
 
 def learned_after(readings: Sequence[Reading]) -> Judged:
@@ -65,7 +76,7 @@ def learned_after(readings: Sequence[Reading]) -> Judged:
             "(--from, --to) may be of events it has learned itself, and those it knows too well.",
             versions=[reading.version for reading in readings],
         )
-    return Judged(stored.events_of(tables, later), f"learned after version {names}")
+    return Judged(_said(stored.events_of(tables, later)), f"learned after version {names}")
 
 
 def of_span(readings: Sequence[Reading], since: datetime | None, until: datetime | None) -> Judged:
@@ -74,13 +85,21 @@ def of_span(readings: Sequence[Reading], since: datetime | None, until: datetime
     newest = history.newest()
     commits = [commit for commit in history.commits(newest.version) if commit.accepted_count] if newest is not None else []
     ends = [None if at is None else round(at.timestamp() * 1e6) for at in (since, until)]
-    table = stored.events_of(tables, commits, *ends) if commits else None
+    table = _said(stored.events_of(tables, commits, *ends)) if commits else None
     if table is None or not table.num_rows:
         raise FreshetError("The model has no events in that span.", remedy="Times are UTC, of event_at; see `freshet status`.")
     known = pa.array(sorted({commit.version for reading in readings for commit in reading.commits}), pa.int64())
     learned = int(pc.sum(pc.is_in(table.column("snapshot_version"), value_set=known)).as_py())
     words = [f"{word} {at:%Y-%m-%d %H:%M:%S}" for word, at in (("from", since), ("to", until)) if at is not None]
     return Judged(table, " ".join(words), learned)
+
+
+def _said(table: pa.Table) -> pa.Table:
+    """Each event as it was said last; corrections of events that are not among these are of no interest: those had their turn."""
+    corrects = table.column("corrects").is_valid().to_numpy()
+    at, before = last_said(table.column("dedup_key").to_numpy(), table.column("snapshot_version").to_numpy(), corrects)
+    found = table if len(at) == table.num_rows and not before.any() else table.take(pa.array(at[~before]))
+    return found.set_column(found.column_names.index("corrects"), "corrects", pa.nulls(found.num_rows, pa.int64()))
 
 
 def of_files(spark: SparkSession, settings: Settings, path: str) -> Judged:

@@ -14,13 +14,15 @@ from pyspark.sql import SparkSession
 from freshet.errors import FreshetError
 from freshet.head import Head
 from freshet.intake import admit, events_of
+from freshet.labels import IMPRESSION, at_once
 from freshet.learner import Learner
 from freshet.models.contract import Events
-from freshet.pipelines.assembly import dedup_window, new_head
+from freshet.pipelines.assembly import dedup_window, label_wait, new_head
 from freshet.pipelines.judged_events import of_files
-from freshet.pipelines.micro_batch import columns_of, new_ids
+from freshet.pipelines.micro_batch import columns_of, kinds_of, new_ids
 from freshet.pipelines.opening import Reading, load_ids
 from freshet.pipelines.replay import state_before
+from freshet.revisions import last_said
 from freshet.schema import IDS, ITEM_ATTRIBUTES
 from freshet.settings import Settings
 from freshet.store.events import read_events
@@ -42,7 +44,7 @@ def of_table(parent: Reading, chosen: Sequence[Snapshot], settings: Settings, le
     """The events of these versions."""
     start = state_before(parent, chosen[0].version, settings, learner)
     _describe(start, online)
-    return Material(_events(parent, chosen, settings), start, {}, {"versions": [chosen[0].version, chosen[-1].version]})
+    return Material(_events(parent, chosen, settings, start), start, {}, {"versions": [chosen[0].version, chosen[-1].version]})
 
 
 def of_elsewhere(
@@ -54,10 +56,13 @@ def of_elsewhere(
     known, columns = new_head(learner.model, settings), columns_of(judged.table, features)
     load_ids(known, parent)
     admitted = admit(known, columns, dedup_window(settings), judged.refused)
+    events, wait = admitted.events, label_wait(settings)
+    if wait is not None:
+        events, _ = at_once(events, kinds_of(judged.table, settings)[admitted.accepted], wait, admitted.clock)
     start = new_head(learner.model, settings)
     _describe(start, online)
     ids = new_ids(judged.table, columns, admitted, features)
-    return Material(admitted.events, start, {IDS.name: ids}, {"path": path, **admitted.counts, "repeated": judged.repeated})
+    return Material(events, start, {IDS.name: ids}, {"path": path, **admitted.counts, "repeated": judged.repeated})
 
 
 def _describe(start: Head, online: Head) -> None:
@@ -97,11 +102,23 @@ def _of(one: Snapshot, bound: int | datetime) -> Any:
     return one.version if isinstance(bound, int) else datetime.fromtimestamp((one.event_clock or 0) / 1e6, UTC)
 
 
-def _events(parent: Reading, chosen: Sequence[Snapshot], settings: Settings) -> Events:
-    """The events of these versions, in canonical order."""
+def _events(parent: Reading, chosen: Sequence[Snapshot], settings: Settings, start: Head) -> Events:
+    """The events of these versions as they were said last, in canonical order."""
     parts = []
-    for _, table in read_events(parent.tables, parent.history, chosen[0].version, chosen[-1].version):
-        revision = table.column("revision").to_numpy()
-        parts.append({**columns_of(table, settings.model.features), "revision": revision})
+    clocks = parent.clocks_before()
+    for snapshot, table in read_events(parent.tables, parent.history, chosen[0].version, chosen[-1].version):
+        version, before = (np.full(table.num_rows, number) for number in (snapshot.version, clocks[snapshot.version]))
+        more = {"version": version, "before": before, "kind": kinds_of(table, settings)}
+        parts.append(columns_of(table, settings.model.features) | more)
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return events_of(columns, np.lexsort((columns["revision"], columns["event_hash"], columns["event_at"])))
+    at, before = last_said(columns["dedup_key"], columns["version"], columns["corrects"])
+    columns = {name: values[at] for name, values in columns.items()} | {"corrects": before}
+    order = np.lexsort((columns["revision"], columns["event_hash"], columns["event_at"]))
+    wait = label_wait(settings)
+    if wait is None:
+        return events_of(columns, order)
+    # As the stream had it: what had expired when it was accepted is not learned now either.
+    expired = (columns["kind"] == IMPRESSION) & ((columns["event_at"] < columns["before"] - wait) | columns["corrects"])
+    order = order[~expired[order]]
+    clock = chosen[-1].event_clock or 0
+    return at_once(events_of(columns, order), columns["kind"][order], wait, clock, start.waiting)[0]

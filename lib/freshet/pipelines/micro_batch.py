@@ -7,26 +7,29 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from freshet.engine.batch import CleanBatch, as_text
 from freshet.engine.features import Features, feature_keys, feature_texts
 from freshet.errors import BatchRefused
 from freshet.head import Head
-from freshet.intake import KEYS, Admitted, admit
+from freshet.intake import KEYS, Admitted, admit, remember
+from freshet.labels import ANSWER, IMPRESSION, ORDINARY, Settled, settle
 from freshet.learner import Learned, Learner, Run
-from freshet.models.contract import FEATURE
-from freshet.pipelines.assembly import dedup_window
+from freshet.models.contract import FEATURE, Events
+from freshet.pipelines.assembly import dedup_window, label_wait
 from freshet.pipelines.rows import to_arrow
 from freshet.pipelines.stopwatch import Stopwatch
+from freshet.revisions import NEW
 from freshet.schema import EVENTS, IDS, PARAMETERS, QUARANTINE, QUARANTINED
 from freshet.settings import Settings
 
 _COMMIT = {"branch", "snapshot_version", "commit_id"}
-EVENT_COLUMNS = [name for name in EVENTS.names if name not in _COMMIT]
+EVENT_COLUMNS = [name for name in EVENTS.names if name not in _COMMIT and name != "corrects"]
 REFUSED_WITH = "batch_refused"
 NUMBERS = (
     "user_key", "item_key", "user_check", "item_check", "event_hash", "dedup_key", "event_at", "arrived_at", "value",
-    "weight", "propensity",
+    "weight", "propensity", "revision",
 )
 
 
@@ -36,6 +39,7 @@ class Prepared:
 
     columns: dict[str, np.ndarray]
     admitted: Admitted
+    settled: Settled
     learned: Learned
     parts: dict[str, pa.Table]
     reasons: dict[str, int]
@@ -47,8 +51,11 @@ def numbers_of(table: pa.Table) -> dict[str, np.ndarray]:
 
 
 def columns_of(table: pa.Table, features: Features) -> dict[str, np.ndarray]:
-    """`numbers_of`, and the keys of the features of their context."""
-    return numbers_of(table) | {"features": feature_keys(table.column("context"), features)}
+    """`numbers_of`, and the keys of the features of their context; of rows of the events table also which are corrections."""
+    found = numbers_of(table) | {"features": feature_keys(table.column("context"), features)}
+    if "corrects" in table.column_names:
+        found["corrects"] = table.column("corrects").is_valid().to_numpy()
+    return found
 
 
 def _numpy(column: pa.ChunkedArray) -> np.ndarray:
@@ -69,15 +76,48 @@ def prepare(
         admitted = admit(head, columns, dedup_window(settings), clean.quarantined.num_rows)
         reasons = reasons_of(clean, admitted)
     _check_share(admitted, settings)
-    learned = learner.learn(head, admitted.events, run, watch)
+    settled = settle_labels(head, settings, admitted.events, clean.accepted, admitted.accepted, admitted.clock)
+    learned = learner.learn(head, settled.events, run, watch)
     with watch("layout"):
         parts = {
-            EVENTS.name: clean.accepted.filter(admitted.accepted).select(EVENT_COLUMNS),
+            EVENTS.name: events_table(clean, admitted),
             QUARANTINE.name: quarantine(clean, admitted),
             IDS.name: new_ids(clean.accepted, columns, admitted, settings.model.features),
             PARAMETERS.name: to_arrow(head.blocks, {name: rows for name, (rows, _) in learned.changes.items()}),
         }
-    return Prepared(columns, admitted, learned, parts, reasons)
+    return Prepared(columns, admitted, settled, learned, parts, reasons)
+
+
+def take(head: Head, prepared: Prepared, settings: Settings) -> None:
+    """After the commit: the head takes all of it."""
+    head.apply(prepared.learned.changes, prepared.learned.digest)
+    remember(head, prepared.columns, prepared.admitted, dedup_window(settings))
+    head.waiting = prepared.settled.waiting
+
+
+def settle_labels(
+    head: Head, settings: Settings, events: Events, table: pa.Table, kept: np.ndarray | None, clock: int
+) -> Settled:
+    """What is learned of accepted events, rows `kept` (None: all) of a table; impressions may wait. `clock`: after them."""
+    wait = label_wait(settings)
+    if wait is None:
+        return Settled(events)
+    kinds = kinds_of(table, settings)
+    return settle(head.waiting, events, kinds if kept is None else kinds[kept], wait, head.clock, clock)
+
+
+def kinds_of(table: pa.Table, settings: Settings) -> np.ndarray:
+    """int8[n]: what the types of events make of them (see freshet.labels)."""
+    types, found = table.column("event_type").cast(pa.string()), np.full(table.num_rows, ORDINARY, np.int8)
+    for kind, names in ((IMPRESSION, settings.labels.impressions), (ANSWER, settings.labels.answers)):
+        found[pc.is_in(types, value_set=pa.array(names, pa.string())).to_numpy()] = kind
+    return found
+
+
+def events_table(clean: CleanBatch, admitted: Admitted) -> pa.Table:
+    """The accepted records as rows of the events table."""
+    corrects = pa.array(admitted.corrects, mask=admitted.corrects == NEW)
+    return clean.accepted.filter(admitted.accepted).select(EVENT_COLUMNS).append_column("corrects", corrects)
 
 
 def reasons_of(clean: CleanBatch, admitted: Admitted) -> dict[str, int]:

@@ -22,7 +22,7 @@ from freshet.pipelines.rolling import go_on
 from freshet.pipelines.starting import Opened, open_learner
 from freshet.pipelines.warming import warm
 from freshet.report import Listener
-from freshet.schema import ACCEPTED, DUPLICATE, LATE, QUARANTINED
+from freshet.schema import ACCEPTED, CORRECTED, DUPLICATE, LATE, QUARANTINED
 from freshet.settings import Settings, SourceSettings
 
 POLL_SECONDS = 0.2
@@ -75,6 +75,8 @@ def ending(opened: Opened, counts: Mapping[str, int], stopped: bool) -> str:
     """How a run ended: what became of the events it read, at which version, and whether there was more to read."""
     outcomes = " + ".join(f"{counts[name]:,} {name}" for name in (ACCEPTED, QUARANTINED, DUPLICATE, LATE))
     became = f"{counts['read']:,} read = {outcomes}"
+    if counts[CORRECTED]:
+        became += f", of the accepted {counts[CORRECTED]:,} correct others"
     if stopped:
         return f"stopped at {_version(opened)}; start again to go on ({became})"
     return f"caught up at {_version(opened)}: {became}" if counts["read"] else f"nothing new; still at {_version(opened)}"

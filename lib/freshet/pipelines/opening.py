@@ -11,11 +11,15 @@ from pyspark.sql import SparkSession
 
 from freshet.errors import FreshetError, StateDamaged
 from freshet.head import Head
-from freshet.intake import note_ids
+from freshet.intake import events_of, note_ids
+from freshet.labels import ORDINARY, remembered
 from freshet.learner import Learner
-from freshet.pipelines.assembly import dedup_window, new_head
+from freshet.pipelines.assembly import dedup_window, label_wait, new_head
+from freshet.pipelines.micro_batch import columns_of, kinds_of
 from freshet.pipelines.rows import from_arrow
+from freshet.revisions import newest
 from freshet.settings import Settings
+from freshet.store import events as stored
 from freshet.store.events import dedup_keys, id_checks
 from freshet.store.parameters import load_arrow
 from freshet.store.snapshots import History, Snapshot
@@ -34,6 +38,12 @@ class Reading:
     @property
     def commits(self) -> list[Snapshot]:
         return self.history.commits(self.version)
+
+    def clocks_before(self) -> dict[int, int]:
+        """Version -> the event clock before it, of the commits."""
+        commits = self.commits
+        clocks = [0, *(commit.event_clock or 0 for commit in commits)]
+        return {commit.version: clock for commit, clock in zip(commits, clocks, strict=False)}
 
 
 def open_reading(spark: SparkSession, settings: Settings, as_of: int | None = None) -> Reading:
@@ -90,12 +100,29 @@ def load_head(reading: Reading, settings: Settings, learner: Learner) -> Head:
 
 
 def load_memory(head: Head, reading: Reading, settings: Settings) -> None:
-    """Fill the dedup window and the known ids of a head."""
+    """Fill the dedup window and the known ids of a head, and what it waits for."""
     oldest = head.clock - dedup_window(settings)
     keys = dedup_keys(reading.tables, reading.history, reading.version, oldest)
     if keys.num_rows:
-        head.seen.add(keys.column("dedup_key").to_numpy(), times(keys.column("event_at")))
+        key = keys.column("dedup_key").to_numpy()
+        head.seen.add(key, times(keys.column("event_at")))
+        if pc.any(pc.greater(keys.column("revision"), 0)).as_py():
+            last = newest(key, keys.column("snapshot_version").to_numpy())
+            head.revisions.note(key[last], keys.column("revision").to_numpy()[last])
     load_ids(head, reading)
+    load_waiting(head, reading, settings)
+
+
+def load_waiting(head: Head, reading: Reading, settings: Settings) -> None:
+    """Impressions that are pending at the version, and answers others may come to, as the events table has them."""
+    wait, commits = label_wait(settings), [commit for commit in reading.commits if commit.accepted_count]
+    if wait is None or not commits:
+        return
+    table = stored.events_of(reading.tables, commits, since=head.clock - wait)
+    table = table.filter(pa.array(kinds_of(table, settings) != ORDINARY))
+    columns = columns_of(table, settings.model.features)
+    order = np.lexsort((columns["revision"], columns["event_hash"], columns["event_at"]))
+    head.waiting = remembered(events_of(columns, order), kinds_of(table, settings)[order], wait, head.clock)
 
 
 def load_ids(head: Head, reading: Reading) -> None:

@@ -99,6 +99,7 @@ def _take_over(opened: Opened, one: Challenger, words: str, evidence: dict[str, 
     decision = decision_row(PROMOTE, number, f"challenger {one.name}: {words}", evidence, actor, newest.version)
     parts = {PARAMETERS.name: rows, DECISIONS.name: decision}
     row = opened.writer.commit(opened.writer.begin(), parts, fields)
+    mine.head.waiting = opened.head.waiting
     opened.head = mine.head  # ids and the dedup window are the model's already
     mine.place.close()
     return row.version

@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 
 from freshet.errors import FreshetError
 from freshet.pipelines.opening import Reading, open_reading
+from freshet.pipelines.shown import impressions
 from freshet.schema import (
     DECISIONS,
     EVALUATIONS,
@@ -71,7 +72,7 @@ def sql(spark: SparkSession, settings: Settings, query: str, as_of: int | None =
 
     Views: events, quarantine, ids, parameters (the state), parameters_log (every committed change), snapshots, all_snapshots (of
     every branch), metrics, challengers (what they and the model scored), decisions, requests, recommendations, evaluations,
-    items, histories. Raises FreshetError with Spark's own words for a bad query.
+    items, histories; impressions where they wait for answers. Raises FreshetError with Spark's own words for a bad query.
     """
     reading = open_reading(spark, settings, as_of)
     register(spark, reading)
@@ -84,6 +85,7 @@ def sql(spark: SparkSession, settings: Settings, query: str, as_of: int | None =
 
 def register(spark: SparkSession, reading: Reading) -> None:
     """Make the views of the model temporary views of the session."""
+    spark.catalog.dropTempView("impressions")  # not every model has it, and the session may have asked another one
     for name, frame in views(spark, reading).items():
         frame.createOrReplaceTempView(name)
     spark.sql(METRICS_SQL).createOrReplaceTempView("metrics")
@@ -107,7 +109,8 @@ def views(spark: SparkSession, reading: Reading) -> dict[str, DataFrame]:
     found[PARAMETERS.name] = parameters
     found["parameters_log"] = committed(PARAMETERS.name)
     found["histories"] = histories(parameters, found[IDS.name])
-    return found
+    shown = impressions(spark, reading, found[EVENTS.name])
+    return found if shown is None else found | {"impressions": shown}
 
 
 def _ids(spark: SparkSession, rows: list[Snapshot]) -> DataFrame:

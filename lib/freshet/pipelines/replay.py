@@ -11,15 +11,14 @@ import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from freshet import __version__
-from freshet.engine.features import Features
 from freshet.errors import CheckFailed, FreshetError
 from freshet.head import Head
 from freshet.intake import events_of
 from freshet.learner import Learner
 from freshet.pipelines.assembly import new_head, new_learner
 from freshet.pipelines.items import retake
-from freshet.pipelines.micro_batch import columns_of
-from freshet.pipelines.opening import Reading, load_head, open_reading
+from freshet.pipelines.micro_batch import columns_of, settle_labels
+from freshet.pipelines.opening import Reading, load_head, load_waiting, open_reading
 from freshet.pipelines.placing import Placement
 from freshet.settings import Settings
 from freshet.store.events import read_events
@@ -56,8 +55,7 @@ def replay(
             while taken and taken[0].version < snapshot.version:
                 head = _retaken(reading, head, taken.pop(0))
             events += table.num_rows
-            features = runs[run].model.features
-            relearn(head, learner, table, features, place, snapshot.event_clock or 0)
+            relearn(head, learner, table, runs[run], place, snapshot.event_clock or 0)
             if verify and head.hex_digest != snapshot.digest:
                 raise _differs(snapshot, head.hex_digest)
     return {
@@ -72,7 +70,9 @@ def _retaken(reading: Reading, head: Head, snapshot: Snapshot) -> Head:
     if snapshot.kind in (RETRAIN, PROMOTE):
         settings = Settings.from_json(History.settings_of(reading.tables, snapshot.version))
         there = Reading(reading.tables, reading.history, snapshot.version, snapshot)
-        return load_head(there, settings, new_learner(settings))
+        made = load_head(there, settings, new_learner(settings))
+        made.waiting = head.waiting
+        return made
     retake(reading.tables, head, snapshot)
     return head
 
@@ -102,18 +102,18 @@ def state_before(reading: Reading, version: int, settings: Settings, learner: Le
     if not before:
         return new_head(learner.model, settings)
     earlier = Reading(reading.tables, reading.history, before[-1].version, before[-1])
-    return load_head(earlier, settings, learner)
+    head = load_head(earlier, settings, learner)
+    load_waiting(head, earlier, settings)
+    return head
 
 
 def relearn(
-    head: Head, learner: Learner, table: pa.Table, features: Features, place: Placement, clock: int
+    head: Head, learner: Learner, table: pa.Table, settings: Settings, place: Placement, clock: int
 ) -> None:
-    """Learn accepted events once more, with these features of their context, and take the result."""
-    columns = columns_of(table, features)
-    order = np.lexsort((table.column("revision").to_numpy(), columns["event_hash"], columns["event_at"]))
-    learned = learner.learn(head, events_of(columns, order), place)
+    """Learn accepted events once more, with the settings they were learned with, and take the result. `clock`: after them."""
+    columns = columns_of(table, settings.model.features)
+    order = np.lexsort((columns["revision"], columns["event_hash"], columns["event_at"]))
+    settled = settle_labels(head, settings, events_of(columns, order), table, order, clock)
+    learned = learner.learn(head, settled.events, place)
     head.apply(learned.changes, learned.digest)
-    head.clock = clock
-
-
-
+    head.clock, head.waiting = clock, settled.waiting

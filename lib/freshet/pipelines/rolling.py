@@ -13,11 +13,9 @@ from pyspark.sql import SparkSession
 from freshet.engine import predicate
 from freshet.engine.batch import QUARANTINE_COLUMNS, CleanBatch, canonical
 from freshet.errors import AlreadyRunning, FreshetError
-from freshet.intake import remember
 from freshet.kernels.digest import as_hex
-from freshet.pipelines.assembly import dedup_window
 from freshet.pipelines.items import take_again
-from freshet.pipelines.micro_batch import as_quarantine, prepare
+from freshet.pipelines.micro_batch import as_quarantine, prepare, take
 from freshet.pipelines.opening import Reading, load_head, load_memory, open_reading
 from freshet.pipelines.pairing import batch_of
 from freshet.pipelines.requesting import answer, ask
@@ -25,7 +23,7 @@ from freshet.pipelines.starting import Opened, changed_structure, open_learner, 
 from freshet.pipelines.stopwatch import Stopwatch
 from freshet.pipelines.watching import changed_at
 from freshet.program import actor
-from freshet.schema import DECISIONS, QUARANTINE
+from freshet.schema import CORRECTED, DECISIONS, QUARANTINE
 from freshet.settings import Settings
 from freshet.store.decisions import decision_row, decisions
 from freshet.store.events import read_events
@@ -197,10 +195,10 @@ def _batch_again(opened: Opened, row: Snapshot, events: pa.Table | None, where: 
         "reasons": {**row.reasons, **({EXCLUDED: out.num_rows} if out.num_rows else {})}, "event_clock": admitted.clock or None,
         "digest": as_hex(learned.digest), "metrics": [vars(metric) for metric in learned.metrics],
         "row_counts": head.rows_after({name: rows for name, (rows, _) in learned.changes.items()}),
+        "corrected_count": admitted.counts[CORRECTED], "impressions": prepared.settled.counts,
     }
     opened.writer.commit(opened.writer.begin(), parts, fields)
-    head.apply(learned.changes, learned.digest)
-    remember(head, prepared.columns, admitted, dedup_window(opened.settings))
+    take(head, prepared, opened.settings)
     return again.num_rows, out.num_rows
 
 

@@ -214,7 +214,7 @@ def check(spark: SparkSession, settings: Settings, written: Manifest, listener: 
     counted = totals(open_reading(spark, settings).commits)
     wanted = {"read": written.lines + 1, "accepted": written.accepted + 1}  # and the one click
     wanted |= {name: getattr(written, name) for name in ("quarantined", "duplicate", "late")}
-    listener.say("totals: " + ", ".join(f"{counted[name]:,} {name}" for name in counted))
+    listener.say("totals: " + ", ".join(f"{counted[name]:,} {name}" for name in wanted))
     wrong = [f"{name}: {counted[name]:,} where {wanted[name]:,} were planted" for name in wanted if counted[name] != wanted[name]]
     listener.say("every event became what it had to become" if not wrong else "NOT as planted: " + "; ".join(wrong))
     return not wrong

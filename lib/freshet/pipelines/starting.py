@@ -35,7 +35,7 @@ STRUCTURE = (
     ("model", "query", "also"), ("model", "query", "groups"),
     ("model", "features", "context"), ("model", "features", "items"), ("model", "features", "most"), ("model", "features", "bins"),
     ("model", "features", "vectors"), ("popularity", "also"), ("popularity", "segment"), ("popularity", "segment_items"),
-    ("history", "items"), ("window", "events"),
+    ("history", "items"), ("window", "events"), ("labels", "wait"), ("labels", "impressions"), ("labels", "answers"),
 )
 
 
@@ -186,6 +186,8 @@ def _at(settings: Settings, path: tuple[str, ...]) -> object:
     if path[2:] in (("also",), ("groups",)) and len(model.decays) < 2:
         return None
     if path == ("model", "features", "most") and not settings.model.features.items:
+        return None
+    if path[0] == "labels" and settings.labels.wait is None:
         return None
     if path == ("popularity", "segment_items") and settings.popularity.segment is None:
         return None

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 
 from freshet.pipelines.assembly import MICROSECONDS
 from freshet.pipelines.opening import Reading, open_reading
-from freshet.pipelines.totals import totals
+from freshet.pipelines.totals import impressions, totals
 from freshet.schema import DECISIONS, EVENTS
 from freshet.settings import Settings
 from freshet.store.decisions import decisions
@@ -27,7 +27,7 @@ def status(spark: SparkSession, settings: Settings) -> dict[str, Any]:
     commits, published = reading.commits, reading.history.published()
     learned = [snapshot for snapshot in commits if snapshot.kind in LEARNING]
     newest, last = commits[-1], learned[-1] if learned else None
-    now = time.time()
+    now, shown = time.time(), impressions(commits)
     word, why = health(commits, settings, now)
     return {
         "health": word, "reason": why, "version": newest.version,
@@ -36,6 +36,7 @@ def status(spark: SparkSession, settings: Settings) -> dict[str, Any]:
         "lag_seconds": lag(reading, last) if last else None, "digest": newest.digest,
         "event_clock": at(newest.event_clock), "rows": dict(newest.row_counts or {}),
         "last_batch": _batch(last) if last else None, "totals": totals(commits), "epoch": newest.epoch,
+        **({} if shown is None else {"impressions": shown}),
     }
 
 
@@ -77,6 +78,7 @@ def _batch(last: Snapshot) -> dict[str, Any]:
     return {
         "version": last.version, "batch_id": last.batch_id, "read": last.read_count, "accepted": last.accepted_count,
         "quarantined": last.quarantined_count, "duplicate": last.duplicate_count, "late": last.late_count,
+        "corrected": last.corrected_count, "impressions": dict(last.impressions),
         "stages": {name: round(seconds, 3) for name, seconds in (last.stage_seconds or {}).items()},
         "appended_rows": dict(last.appended_rows or {}),
     }

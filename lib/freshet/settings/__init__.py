@@ -9,6 +9,7 @@ from freshet.settings.learning import (
     FeatureSettings,
     GuardSettings,
     HistorySettings,
+    LabelSettings,
     MetricsSettings,
     ModelSettings,
     OptimizerSettings,
@@ -27,7 +28,7 @@ from freshet.settings.show import lines
 __all__ = [
     "FORGET", "FREEZE", "OWN", "RATES", "SEEN", "ChallengerSettings", "Change", "CleanSettings", "ColumnSettings",
     "CsvSettings", "DemoSettings", "FeatureSettings", "Flag", "GateSettings", "GuardMargins", "GuardSettings",
-    "HistorySettings", "ListSettings", "MetricsSettings", "ModelSettings", "OptimizerSettings", "Origins", "PopularitySettings",
-    "Problem", "RetrainSettings", "Settings", "SourceSettings", "SparkSettings", "StoreSettings", "StrategySettings",
-    "StreamSettings", "WindowSettings", "change", "check_source", "default_text", "lines", "load", "over",
+    "HistorySettings", "LabelSettings", "ListSettings", "MetricsSettings", "ModelSettings", "OptimizerSettings", "Origins",
+    "PopularitySettings", "Problem", "RetrainSettings", "Settings", "SourceSettings", "SparkSettings", "StoreSettings",
+    "StrategySettings", "StreamSettings", "WindowSettings", "change", "check_source", "default_text", "lines", "load", "over",
 ]

@@ -156,6 +156,23 @@ class ModelSettings(Section):
     optimizer: OptimizerSettings = OptimizerSettings()
 
 
+class LabelSettings(Section):
+    """How long an impression waits for an answer before it is learned as a negative example; None: impressions are events."""
+
+    wait: DurationOrNever = None
+    impressions: Texts = ("impression",)
+    answers: Texts = ("click",)
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if self.wait is not None and not (self.impressions and self.answers):
+            raise related("an event type in impressions and one in answers, where there is a wait", "impressions", "answers")
+        both = sorted(set(self.impressions) & set(self.answers))
+        if both:
+            raise related(f"each event type in one of them, and not {', '.join(both)} in both", "impressions", "answers")
+        return self
+
+
 class PopularitySettings(Section):
     """The decayed counts that are learned beside every model."""
 

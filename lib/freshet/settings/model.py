@@ -13,6 +13,7 @@ from freshet.settings.fields import Section, related
 from freshet.settings.learning import (
     GuardSettings,
     HistorySettings,
+    LabelSettings,
     MetricsSettings,
     ModelSettings,
     PopularitySettings,
@@ -31,6 +32,7 @@ class Settings(Section):
     store: StoreSettings = StoreSettings()
     source: SourceSettings = SourceSettings()
     clean: CleanSettings = CleanSettings()
+    labels: LabelSettings = LabelSettings()
     model: ModelSettings = ModelSettings()
     popularity: PopularitySettings = PopularitySettings()
     history: HistorySettings = HistorySettings()
@@ -55,6 +57,21 @@ class Settings(Section):
         if self.popularity.segment not in (None, *self.model.features.context):
             what = f"one of model.features.context, and not {self.popularity.segment}"
             raise related(what, "popularity.segment", "model.features.context")
+        return self
+
+    @model_validator(mode="after")
+    def _labels(self) -> Self:
+        if self.labels.wait is None:
+            return self
+        if self.model.name not in ("fm", "linear") or self.model.loss == "squared":
+            what = "a model that learns labels (fm or linear, with a loss other than squared), where impressions wait for answers"
+            raise related(what, "model.name", "model.loss", "labels.wait")
+        if self.model.positive_from is not None and self.model.positive_from <= 0:
+            raise related("above 0: an impression without an answer has the value 0", "model.positive_from", "labels.wait")
+        unknown = sorted({*self.labels.impressions, *self.labels.answers} - set(self.source.event_types))
+        if unknown and self.source.event_types:
+            what = f"only event types listed in source.event_types, and not {', '.join(unknown)}"
+            raise related(what, "labels.impressions", "labels.answers", "source.event_types")
         return self
 
     @model_validator(mode="after")

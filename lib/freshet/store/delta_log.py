@@ -75,6 +75,15 @@ class DeltaLog:
         log = self._log()
         return log.update(*[getattr(log, f"update$default${n}")() for n in (1, 2, 3)])
 
+    def grow(self, names: Iterable[str], schema: str) -> None:
+        """Give the table this schema (as JSON) where it lacks one of its columns; rows there are have null in it."""
+        metadata = self._newest().metadata()
+        if set(names) <= set(metadata.schema().fieldNames()):
+            return
+        action = json.loads(metadata.json())
+        action["metaData"]["schemaString"] = schema
+        self.append([json.dumps(action)], "columns that came since")
+
     def append(self, actions: Iterable[str], note: str) -> int:
         """Commit the `add` actions (JSON lines) as one plain append that carries `note`; the version it became.
 

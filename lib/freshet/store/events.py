@@ -28,7 +28,8 @@ def _keys() -> dict[str, Column]:
         "user_check": _check("user_id"),
         "item_check": _check("item_id"),
         "event_hash": F.xxhash64("event_id"),
-        "dedup_key": F.xxhash64("event_id", "revision"),
+        # Of revision 0, whichever it is: all revisions of an event have one key.
+        "dedup_key": F.xxhash64("event_id", F.lit(0).cast("bigint")),
     }
 
 
@@ -43,12 +44,23 @@ def _check(column: str) -> Column:
 
 
 def dedup_keys(tables: Tables, history: History, version: int, oldest: int) -> pa.Table:
-    """dedup_key and event_at of the events learned on the path of `version` with event_at >= `oldest` (µs since 1970)."""
+    """dedup_key, event_at, revision and snapshot_version of the events learned on the path of `version` with event_at >= `oldest`
+    (µs since 1970); and of the corrections before that of such events."""
     commits = [commit for commit in history.commits(version) if commit.accepted_count]
     if not commits:
-        return pa.table({"dedup_key": pa.array([], pa.int64()), "event_at": pa.array([], pa.timestamp("us", tz="UTC"))})
-    events = committed(tables, EVENTS.name, commits).where(F.col("event_at") >= F.timestamp_micros(F.lit(int(oldest))))
-    return tables.collect(EVENTS.name, events.select(_keys()["dedup_key"].alias("dedup_key"), "event_at"), version)
+        numbers = {name: pa.array([], pa.int64()) for name in ("dedup_key", "revision", "snapshot_version")}
+        return pa.table(numbers | {"event_at": pa.array([], pa.timestamp("us", tz="UTC"))})
+    since = F.col("event_at") >= F.timestamp_micros(F.lit(int(oldest)))
+    wanted = [_keys()["dedup_key"].alias("dedup_key"), F.col("event_at"), F.col("revision"), F.col("snapshot_version")]
+    found = tables.collect(EVENTS.name, committed(tables, EVENTS.name, commits).where(since).select(*wanted), version)
+    corrected = [commit for commit in commits if commit.corrected_count]
+    if not corrected:
+        return found
+    # A correction may say an earlier time than the event had at first: it is remembered as long as that.
+    older = committed(tables, EVENTS.name, corrected).where(~since & F.col("corrects").isNotNull())
+    before = tables.collect(EVENTS.name, older.select(*wanted), version)
+    held = pc.is_in(before.column("dedup_key"), value_set=found.column("dedup_key"))
+    return pa.concat_tables([found, before.filter(held)])
 
 
 def natural_ids(tables: Tables, history: History, version: int) -> DataFrame:

@@ -29,6 +29,7 @@ LEARNING = (LEARN, RELEARN)  # kinds whose events are part of the state
 BACKFILL = "backfill "  # what checkpoint ids begin with where no stream made the micro-batch
 _TEXTS = ("settings", "metrics", "sources")  # most of a row's bytes, and needed by nobody who only wants versions
 _TIMES = ("event_clock", "committed_at")
+_MAPS = ("reasons", "row_counts", "appended_rows", "appended_bytes", "stage_seconds", "impressions")
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ class Snapshot:
     base_version: int | None = None
     reason: str | None = None
     committed_at: int = 0
+    corrected_count: int = 0
+    impressions: Mapping[str, int] = field(default_factory=dict)
 
 
 FIELDS = tuple(f.name for f in fields(Snapshot))
@@ -272,8 +275,11 @@ def from_arrow(table: Any) -> list[Snapshot]:
 
 def _python(record: dict[str, Any]) -> dict[str, Any]:
     record["path"] = tuple((entry["branch"], entry["upto"]) for entry in record["path"])
-    for name in ("reasons", "row_counts", "appended_rows", "appended_bytes", "stage_seconds"):
-        record[name] = dict(record[name] or ())
+    if "corrected_count" in record:
+        record["corrected_count"] = record["corrected_count"] or 0
+    for name in _MAPS:
+        if name in record:
+            record[name] = dict(record[name] or ())
     return record
 
 
@@ -281,6 +287,6 @@ def to_record(row: Snapshot) -> dict[str, Any]:
     """The row as one record for Arrow, in the order of schema.SNAPSHOTS."""
     record = {name: getattr(row, name) for name in SNAPSHOTS.names}
     record["path"] = [{"branch": branch, "upto": upto} for branch, upto in row.path]
-    for name in ("reasons", "row_counts", "appended_rows", "appended_bytes", "stage_seconds"):
+    for name in _MAPS:
         record[name] = list(dict(record[name]).items())
     return record

@@ -14,9 +14,10 @@ import pyarrow as pa
 from py4j.protocol import Py4JError, Py4JNetworkError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from freshet.errors import FreshetError, StateDamaged, StoreFailed
-from freshet.schema import TABLES
+from freshet.schema import GROWN, TABLES
 from freshet.store import columns, data_files
 from freshet.store.delta_log import DeltaLog, Entry
 
@@ -79,7 +80,7 @@ class Tables:
         return self._logs[name]
 
     def create(self) -> None:
-        """Create the tables that are missing.
+        """Create the tables that are missing, and give older ones the columns that came since (schema.GROWN).
 
         Entry 0 of each log and its checksum are written as Delta's CREATE TABLE would write them (a test compares them):
         that command takes half a second a table, this a few milliseconds.
@@ -88,6 +89,8 @@ class Tables:
             for name in TABLES:
                 if not self.log(name).exists():
                     self.log(name).create(*columns.first_entry(name, self._properties))
+                elif name in GROWN:
+                    self.log(name).grow(columns.spark_schema(name).names, columns.spark_schema(name).json())
 
     def exists(self, name: str) -> bool:
         """Whether the table has been created."""
@@ -149,7 +152,12 @@ class Tables:
     def read(self, name: str) -> DataFrame:
         """The table as it is, rows of attempts that were never committed included."""
         with engine_errors(name, "read"):
-            return self.spark.read.format("delta").load(self.path(name))
+            frame = self.spark.read.format("delta").load(self.path(name))
+            if name in GROWN:  # nobody may have written to it since
+                schema, there = columns.spark_schema(name), set(frame.columns)
+                missing = [one for one in schema if one.name not in there]
+                frame = frame.withColumns({one.name: F.lit(None).cast(one.dataType) for one in missing}) if missing else frame
+            return frame
 
     def version(self, name: str) -> int:
         """The newest Delta version of the table."""
