@@ -92,5 +92,7 @@ def test_one_that_passes_waits_behind_what_was_published_by_force(behind) -> Non
     assert [one[:2] for one in told] == [("hold", behind.made)] and told[0][2].startswith("forced: ") and "(a sale)" in told[0][2]
     assert "rebase" not in kinds(behind)
     behind.write(720, 80, resume=True)
-    behind.train(*sets, "gate.forced_for=1")
+    behind.train(*sets)
+    assert "rebase" not in kinds(behind)
+    behind.train(*sets, "gate.forced_for=1")  # the micro-batch of the run before was that one
     assert "rebase" in kinds(behind)

@@ -114,13 +114,15 @@ def test_a_rating_model_is_judged_by_its_values(new_site) -> None:
     names = {metric for _, metric in values(found)}
     assert names >= {"rmse", "mae", "recall", "accuracy", "ndcg@10", "novelty@10"}
     assert "rmse, of" in in_words(found)
+    # A model of a time without the table keeps figures too.
+    shutil.rmtree(made.folder / "model" / "evaluations")
+    assert evaluate(made.spark, made.settings(), version=version, save=True)["figures"] == found["figures"]
+    assert made.sql("select count(*) as n from evaluations where metric = 'rmse' and learner = 'popularity' and slice = 'all'") == [{"n": 1}]
 
 
 def test_what_is_kept_is_what_was_found_and_looking_keeps_nothing(site, learned) -> None:
-    """In a model of a time without the table too."""
-    shutil.rmtree(site.folder / "model" / "evaluations")
     found = evaluate(site.spark, site.settings(), version=learned[1].version, against=learned[0].version)
-    assert not (site.folder / "model" / "evaluations").exists()
+    assert site.sql("select count(*) as n from evaluations") == [{"n": 0}]
     kept = evaluate(site.spark, site.settings(), version=learned[1].version, against=learned[0].version, save=True)["evaluation_id"]
     again = keep(site.spark, site.settings(), found)
     rows = site.sql(f"select * from evaluations where evaluation_id = '{kept}'")
