@@ -87,10 +87,11 @@ def roll_back(
         _check_learns(opened)
     evidence = {"events": events, "where": where, **asked}
     decision = decision_row("roll back", to, reason, evidence, actor, newest.version)
-    row = opened.writer.rollback(to, reason, {DECISIONS.name: decision})
     recorded = Settings.from_json(History.settings_of(opened.tables, to))
-    if changed_structure(recorded, opened.given):  # before a challenger with other rows was promoted
+    if changed_structure(recorded, opened.given):  # before a challenger with other rows was promoted: its row must say so
         opened.given = here(recorded, opened.given)
+        turn(opened, opened.given)
+    row = opened.writer.rollback(to, reason, {DECISIONS.name: decision})
     if opened.settings != opened.given:
         turn(opened, opened.given)  # what a strategy has changed ends here
     reload(opened, row)
