@@ -2,6 +2,7 @@
 
     python bench/soak.py                            100 kills, 1,000 micro-batches
     python bench/soak.py --kills 5 --batches 30     a short try
+    python bench/soak.py --folder soak              goes on where it was when it is ended and started again
 
 `freshet train --available-now` runs in a process of its own over files with some dirt in them; SIGKILL comes at a moment
 drawn from --seed: while it starts, or some micro-batches later and anywhere in the next one. Then it is started again, with
@@ -12,13 +13,16 @@ not. Figures go into docs/benchmarks.md.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -35,6 +39,7 @@ from freshet.pipelines.totals import totals
 from freshet.store.snapshots import History
 from freshet.store.tables import Tables
 
+LIVES = "lives.json"
 POLL, LOOK = 0.02, 1.0  # seconds between two looks at the micro-batches, at the memory
 PATIENCE = 3600.0
 AT_START = 0.1  # share of the kills that come while the process starts
@@ -54,14 +59,18 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the soak; 0 when nothing was lost or counted twice."""
     chosen = parser().parse_args(arguments)
     start = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="freshet-soak-", dir=chosen.scratch) as scratch:
-        folder = Path(scratch)
-        world = World(users=2000, items=500, seed=chosen.seed, events=chosen.batches * chosen.events)
-        generate_all(world, folder / "events", chosen.batches * chosen.events, chosen.events, Dirt.spread(0.02))
-        print(f"{chosen.batches} files of {chosen.events} events; first the run that is never killed", flush=True)
-        calm = live(folder, "calm", None, 0.0)
-        lives = killed(folder, chosen.kills, chosen.batches, np.random.default_rng(chosen.seed))
-        result = compare(folder, calm, lives, chosen.batches)
+    with scratch_folder(chosen.folder) as folder:
+        if not (folder / "events").exists():
+            world = World(users=2000, items=500, seed=chosen.seed, events=chosen.batches * chosen.events)
+            generate_all(world, folder / "events", chosen.batches * chosen.events, chosen.events, Dirt.spread(0.02))
+        told = Told(folder / LIVES)
+        print(f"{chosen.batches} files of {chosen.events} events, {len(told.lives)} kills so far", flush=True)
+        if told.calm is None:
+            print("first the run that is never killed", flush=True)
+            told.calm = live(folder, "calm", None, 0.0)
+            told.write()
+        killed(folder, chosen.kills, chosen.batches, chosen.seed, told)
+        result = compare(folder, told.calm, told.lives, chosen.batches)
     same = all(figure.value == 1.0 for figure in result.figures)
     judged = {figure.name: Verdict(None, figure.value != 1.0) for figure in result.figures}
     print_figures("soak", "Kills", result, judged)
@@ -70,19 +79,47 @@ def main(arguments: list[str] | None = None) -> int:
     return 0 if same else 1
 
 
-def killed(folder: Path, kills: int, batches: int, rng: np.random.Generator) -> list[Life]:
+@contextmanager
+def scratch_folder(kept: Path | None) -> Iterator[Path]:
+    """A folder of its own that goes with the run, or one that stays, for another run to go on from."""
+    if kept is not None:
+        kept.mkdir(parents=True, exist_ok=True)
+        yield kept
+        return
+    with tempfile.TemporaryDirectory(prefix="freshet-soak-") as scratch:
+        yield Path(scratch)
+
+
+class Told:
+    """The lives so far, in a file beside the models."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        told = json.loads(path.read_text()) if path.exists() else {"calm": None, "lives": []}
+        self.calm = None if told["calm"] is None else Life(**told["calm"])
+        self.lives = [Life(**one) for one in told["lives"]]
+
+    def write(self) -> None:
+        """Write them anew."""
+        lives = [asdict(one) for one in self.lives]
+        self._path.write_text(json.dumps({"calm": None if self.calm is None else asdict(self.calm), "lives": lives}))
+
+
+def killed(folder: Path, kills: int, batches: int, seed: int, told: Told) -> None:
     """Lives that end by SIGKILL at drawn moments, and the last one that ends by itself."""
-    lives: list[Life] = []
-    while len(lives) < kills:
+    while len(told.lives) < kills:
+        rng = np.random.default_rng([seed, len(told.lives)])
         left = max(1, batches - committed(folder / "hurt"))
-        share = 2 * left / (kills - len(lives) + 1)
+        share = 2 * left / (kills - len(told.lives) + 1)
         early = rng.random() < AT_START
         after = 0 if early else int(rng.integers(0, max(1, int(share)) + 1))
         wait = float(rng.random()) * (START_SECONDS if early else 1.0)
-        lives.append(live(folder, "hurt", None if early else after, wait, kill=True))
-        print(f"kill {len(lives)}: {lives[-1].batches} micro-batches, {committed(folder / 'hurt')} of {batches}", flush=True)
-    lives.append(live(folder, "hurt", None, 0.0))
-    return lives
+        told.lives.append(live(folder, "hurt", None if early else after, wait, kill=True))
+        told.write()
+        print(f"kill {len(told.lives)}: {told.lives[-1].batches} micro-batches, {committed(folder / 'hurt')} of {batches}", flush=True)
+    if len(told.lives) == kills:
+        told.lives.append(live(folder, "hurt", None, 0.0))
+        told.write()
 
 
 def live(folder: Path, name: str, after: int | None, wait: float, kill: bool = False) -> Life:
@@ -182,7 +219,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--batches", type=int, default=1000, help="micro-batches")
     made.add_argument("--events", type=int, default=200, help="events in a micro-batch (default: 200)")
     made.add_argument("--seed", type=int, default=1)
-    made.add_argument("--scratch", type=Path, metavar="FOLDER", help="where files may be written (default: the system's)")
+    made.add_argument("--folder", type=Path, help="keep everything there, and go on from there when started again")
     made.add_argument("--document", type=Path, default=DOCUMENT, metavar="FILE", help="default: docs/benchmarks.md")
     return made
 
