@@ -122,16 +122,16 @@ def test_after_a_rollback_of_the_gate_none_follows_for_a_while(site, monkeypatch
         found = real(*arguments)
         return replace(found, sums={name: (head / 10, other, n) for name, (head, other, n) in found.sums.items()})
 
-    site.sets += ["gate.on_worse=rollback", "gate.cool_down=3"]
+    site.sets += ["gate.on_worse=rollback", "gate.cool_down=4"]
     site.write(480, 160)
     site.train(*JUDGED)
     monkeypatch.setattr(gating, "pair", worse)
     site.write(2720, 160, resume=True)
-    site.train(*JUDGED, "gate.margin=0.02")
+    site.train(*JUDGED, "gate.margin=0.02", "gate.min_events=20")  # a look at every other micro-batch, about
     rows = [s for s in site.snapshots() if s.kind in ("learn", "rollback")]
     back = [at for at, s in enumerate(rows) if s.kind == "rollback"]
     apart = [b - a - 1 for a, b in pairwise(back)]
-    assert len(back) >= 2 and min(apart) >= 3, apart
+    assert len(back) >= 2 and min(apart) >= 4, apart
     told = [row["reason"] for row in decided(site.spark, site.settings(), n=99) if row["kind"] == "refuse"]
     waiting = [reason for reason in told if "rolled back before" in reason]
     assert waiting and len(told) - len(waiting) == len(back)
