@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from functools import partial
+
 import pyarrow as pa
 from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import DataFrame, SparkSession
@@ -66,6 +70,8 @@ select regexp_extract(branch, '^challenger-(.*)@', 1) as challenger, branch, ver
 from both window so_far as (partition by branch, metric, scoring, slice order by version)
 """
 
+DERIVED = {"metrics": (SNAPSHOTS.name, METRICS_SQL), "challengers": ("all_snapshots", CHALLENGERS_SQL)}  # name -> (of which, how)
+
 
 def sql(spark: SparkSession, settings: Settings, query: str, as_of: int | None = None) -> pa.Table:
     """The answer to one SQL query over the views of the model, the state being that of `as_of` (default: newest).
@@ -75,42 +81,53 @@ def sql(spark: SparkSession, settings: Settings, query: str, as_of: int | None =
     items, histories; impressions where they wait for answers. Raises FreshetError with Spark's own words for a bad query.
     """
     reading = open_reading(spark, settings, as_of)
-    register(spark, reading)
+    register(spark, reading, query)
     try:
         return spark.sql(query).toArrow()
     except (AnalysisException, ParseException) as error:
         lines = str(error).strip().splitlines()
-        raise FreshetError(lines[0], remedy=f"Views: {', '.join(sorted(views(spark, reading)))}.", query=query) from error
+        known = sorted({*views(spark, reading), *DERIVED})
+        raise FreshetError(lines[0], remedy=f"Views: {', '.join(known)}.", query=query) from error
 
 
-def register(spark: SparkSession, reading: Reading) -> None:
-    """Make the views of the model temporary views of the session."""
+def register(spark: SparkSession, reading: Reading, query: str) -> None:
+    """Make the views that a query names temporary views of the session: each costs a look at its table."""
+    words = set(re.findall(r"\w+", query.lower()))
+    derived = [name for name in DERIVED if name in words]
+    words |= {DERIVED[name][0] for name in derived}
     spark.catalog.dropTempView("impressions")  # not every model has it, and the session may have asked another one
-    for name, frame in views(spark, reading).items():
-        frame.createOrReplaceTempView(name)
-    spark.sql(METRICS_SQL).createOrReplaceTempView("metrics")
-    spark.sql(CHALLENGERS_SQL).createOrReplaceTempView("challengers")
+    for name, make in views(spark, reading).items():
+        if name in words:
+            frame = make()
+            if frame is not None:
+                frame.createOrReplaceTempView(name)
+    for name in derived:
+        spark.sql(DERIVED[name][1]).createOrReplaceTempView(name)
 
 
-def views(spark: SparkSession, reading: Reading) -> dict[str, DataFrame]:
-    """Each view by name; rows of attempts that were never committed are in none of them."""
+def views(spark: SparkSession, reading: Reading) -> dict[str, Callable[[], DataFrame | None]]:
+    """How to make each view, by name; rows of attempts that were never committed are in none of them. None: it has none."""
     tables = reading.tables
-    mine, every = (_ids(spark, rows) for rows in (reading.commits, reading.history.live()))
 
-    def committed(name: str, of: DataFrame = mine) -> DataFrame:
-        return tables.read(name).join(of, on="commit_id", how="left_semi")
+    def committed(name: str, every: bool = False) -> DataFrame:
+        rows = reading.history.live() if every else reading.commits
+        return tables.read(name).join(_ids(spark, rows), on="commit_id", how="left_semi")
 
-    parameters = state(tables, reading.history, reading.version)
-    found = {name: committed(name) for name in (EVENTS.name, QUARANTINE.name, IDS.name, DECISIONS.name)}
-    found |= {name: tables.read(name) for name in (REQUESTS.name, RECOMMENDATIONS.name, ITEMS.name)}
-    if tables.exists(EVALUATIONS.name):  # a model of an earlier time has it from its next start on
-        found[EVALUATIONS.name] = tables.read(EVALUATIONS.name)
-    found[SNAPSHOTS.name], found["all_snapshots"] = committed(SNAPSHOTS.name), committed(SNAPSHOTS.name, every)
-    found[PARAMETERS.name] = parameters
-    found["parameters_log"] = committed(PARAMETERS.name)
-    found["histories"] = histories(parameters, found[IDS.name])
-    shown = impressions(spark, reading, found[EVENTS.name])
-    return found if shown is None else found | {"impressions": shown}
+    def parameters() -> DataFrame:
+        return state(tables, reading.history, reading.version)
+
+    def evaluations() -> DataFrame | None:  # a model of an earlier time has the table from its next start on
+        return tables.read(EVALUATIONS.name) if tables.exists(EVALUATIONS.name) else None
+
+    own = (EVENTS.name, QUARANTINE.name, IDS.name, DECISIONS.name, SNAPSHOTS.name)
+    found: dict[str, Callable[[], DataFrame | None]] = {name: partial(committed, name) for name in own}
+    found |= {name: partial(tables.read, name) for name in (REQUESTS.name, RECOMMENDATIONS.name, ITEMS.name)}
+    return found | {
+        EVALUATIONS.name: evaluations, "all_snapshots": partial(committed, SNAPSHOTS.name, every=True),
+        PARAMETERS.name: parameters, "parameters_log": partial(committed, PARAMETERS.name),
+        "histories": lambda: histories(parameters(), committed(IDS.name)),
+        "impressions": lambda: impressions(spark, reading, committed(EVENTS.name)),
+    }
 
 
 def _ids(spark: SparkSession, rows: list[Snapshot]) -> DataFrame:
