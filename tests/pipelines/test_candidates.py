@@ -63,13 +63,12 @@ def test_one_that_is_not_worse_takes_over_and_nothing_learned_since_is_lost(behi
 def test_one_that_is_worse_is_refused_once_and_the_line_stays(behind, monkeypatch) -> None:
     from freshet.pipelines import rivals
 
-    real = rivals._paired
+    real = rivals.paired
 
     def worse(*arguments):
-        found = real(*arguments)
-        return replace(found, sums={name: (head / 3, other, n) for name, (head, other, n) in found.sums.items()})
+        return [replace(one, sums={name: (head / 3, other, n) for name, (head, other, n) in one.sums.items()}) for one in real(*arguments)]
 
-    monkeypatch.setattr(rivals, "_paired", worse)
+    monkeypatch.setattr(rivals, "paired", worse)
     behind.train(*RULES)
     behind.train(*RULES)
     told = [row for row in decided(behind.spark, behind.settings(), n=9) if row["actor"] == "gate"]
