@@ -109,7 +109,8 @@ def test_other_items_are_an_alarm_and_a_start_knows_what_the_stream_knew(site, m
     rows = decided(site.spark, site.settings(), n=99, evidence=True)
     shifts = [row["evidence"] for row in rows if row["evidence"].get("detector") == "psi"]
     assert [one["signal"] for one in shifts] == ["items"] and shifts[0]["now"] > 0.25 and shifts[0]["moved"]
-    counted = site.sql("select version, sum(total) as n from snapshots lateral view inline(metrics) where scoring = 'inputs' and metric = 'items' group by 1")
+    counted = site.sql("select version, sum(total) as n from (select version, inline(metrics) from snapshots) "
+                       "where scoring = 'inputs' and metric = 'items' group by 1")
     assert {row["version"]: row["n"] for row in counted} == {s.version: s.accepted_count for s in site.snapshots() if s.kind == "learn"}
     with open_learner(site.spark, site.settings(), False, lambda _: None) as opened:
         again, was = restored(opened), running[-1]._strategy
