@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from freshet.demo.dirt import Dirt
 from freshet.demo.truth import World
 from freshet.demo.writer import Generator, Manifest
+from freshet.failpoint import Injected
 from freshet.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -52,6 +55,14 @@ class Site:
         reports: list[BatchReport] = []
         assert train(self.spark, self.settings(*sets), available_now=True, listener=reports.append, **options) == 0
         return reports
+
+    def train_until(self, monkeypatch: pytest.MonkeyPatch, failpoint: str) -> None:
+        """Learn until an armed failpoint ends it with an exception; it is armed no more then."""
+        monkeypatch.setattr("freshet.failpoint._passed", {})
+        monkeypatch.setenv("FRESHET_FAILPOINTS", failpoint)
+        with pytest.raises(Injected):
+            self.train()
+        monkeypatch.delenv("FRESHET_FAILPOINTS")
 
     def snapshots(self) -> list[Any]:
         from freshet.store.snapshots import History

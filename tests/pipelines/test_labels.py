@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from freshet.errors import SettingsError
-from freshet.failpoint import Injected
 from freshet.pipelines.opening import open_reading
 from freshet.pipelines.replay import replay
 from freshet.pipelines.rolling import rollback
@@ -76,11 +75,7 @@ def test_an_impression_without_an_answer_is_learned_as_negative_once_its_wait_is
     # A process that dies in the middle of its fourth micro-batch: what is pending comes back from its rows.
     pieces = new_site("pieces", SETS)
     write(pieces, FILES)
-    monkeypatch.setattr("freshet.failpoint._passed", {})
-    monkeypatch.setenv("FRESHET_FAILPOINTS", "before_snapshot_row:raise:5")
-    with pytest.raises(Injected):
-        pieces.train()
-    monkeypatch.delenv("FRESHET_FAILPOINTS")
+    pieces.train_until(monkeypatch, "before_snapshot_row:raise:5")
     assert len(pieces.train()) == 2
     assert pieces.digest() == site.digest()
     check_counts(pieces)

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from freshet.failpoint import Injected
 from freshet.pipelines.replay import replay
 from freshet.pipelines.rolling import rollback
 from freshet.pipelines.status import status
@@ -67,11 +66,7 @@ def test_a_correction_is_learned_once_and_counted_once(new_site, monkeypatch) ->
     # A process that dies in the middle of its third micro-batch, and learning again after a rollback: the same bits.
     pieces = new_site("pieces", SETS)
     write(pieces, FILES)
-    monkeypatch.setattr("freshet.failpoint._passed", {})
-    monkeypatch.setenv("FRESHET_FAILPOINTS", "before_snapshot_row:raise:4")
-    with pytest.raises(Injected):
-        pieces.train()
-    monkeypatch.delenv("FRESHET_FAILPOINTS")
+    pieces.train_until(monkeypatch, "before_snapshot_row:raise:4")
     assert len(pieces.train()) == 2
     assert pieces.digest() == site.digest()
     learned = [snapshot for snapshot in site.snapshots() if snapshot.kind == "learn"]
