@@ -39,9 +39,10 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "labels": ("labels", "Clicked or not"),
     "batch": ("batch", "Several passes over the same events"),
     "scale": ("scale", "Twenty million ratings, and MLlib"),
+    "daily": ("daily", "As events come, or at midnight"),
     "drift": ("drift", "Changes, and what is done about them"),
 }
-NEEDS_DATA = ("quality", "real", "labels", "batch")
+NEEDS_DATA = ("quality", "real", "labels", "batch", "daily")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -98,7 +98,7 @@ SOURCE = ("--set", f"source.path={ROOT / 'tests'}")
         (["maintain", "--orphans"], "maintain.maintain", {"compact": False, "orphans": True, "retention": False}),
         (["reset"], "reset.reset", {"yes": False}),
         (["retrain", "--from", "3", "--start-from", "9"], "retrain.retrain",
-         {"first": "3", "last": None, "start_from": 9, "path": None, "reason": "asked for", "differences": None}),
+         {"first": "3", "last": None, "start_from": 9, "path": None, "reason": "asked for"}),
         (["backfill", *SOURCE, "--from", "2026-09-01", "--to", "2026-09-02 12:00:00"], "backfill.backfill",
          {"since": datetime(2026, 9, 1), "until": datetime(2026, 9, 2, 12)}),
         (["decisions", "-n", "3"], "status.decided", {"n": 3, "evidence": False}),

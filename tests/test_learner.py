@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 from planted import Lab, checkerboard, part, settings
 
-from freshet.errors import BatchRefused
+from freshet.companions import advance
+from freshet.errors import BatchRefused, UnknownName
 from freshet.head import TOTALS, digests
 from freshet.kernels.digest import as_hex, fold
 from freshet.learner import by_propensity, rounds
 from freshet.models import MODELS as MODEL_NAMES
-from freshet.models.contract import Events
+from freshet.models.contract import Events, Examples
 from freshet.pipelines.assembly import new_head, new_learner
 from freshet.schema import HISTORY, HISTORY_ARCHIVE, INTEREST, MIX, POPULARITY, WINDOW
+from freshet.workspace import Workspace, starts
 
 MODELS = pytest.mark.parametrize("model", ["mf", "bpr", "rating"])
 SHARDS = ("model.shards=4", "model.round_events=150")
@@ -28,6 +30,11 @@ def lab(*sets: str) -> Lab:
     return Lab(settings(*sets))
 
 
+def examples_of(one: Lab, events: Events) -> Examples:
+    context = advance(one.head, events, one.learner.model.positive(events), one.learner.spec.companions).context
+    return one.learner.model.examples(events, context)
+
+
 def recomputed(one: Lab) -> int:
     """The digest of everything in the head, from the rows alone."""
     total = 0
@@ -35,6 +42,41 @@ def recomputed(one: Lab) -> int:
         rows, _ = one.head.gather(name, table.keys.copy())
         total ^= fold(digests(one.head.blocks[name], rows))
     return total
+
+
+FORGET = "model.optimizer.forget={user: 10 minutes}"
+
+
+@MODELS
+def test_rows_forget_before_they_are_learned_again_and_only_then(model: str) -> None:
+    """A row that was met an hour ago has 2^-6 of what it knew; a list made meanwhile has all of it."""
+    plain, forgetful = (lab(f"model.name={model}", *sets) for sets in ((), (FORGET,)))
+    first, later = checkerboard(400), checkerboard(8, start=4000)
+    for one in (plain, forgetful):
+        one.learn(first)
+    whole = forgetful.bits()
+    assert whole == plain.bits()  # nobody was away for long enough to tell
+    examples = examples_of(forgetful, later)
+    task = Workspace(forgetful.head, forgetful.learner.model.blocks(), examples, 1)
+    task.forget({"user": 600e6}, later.event_at)
+    sheet = task.sheets["user"]
+    age = (later.event_at[examples.event[0]] - sheet.rows.last_at[0]) / 600e6
+    before, _ = forgetful.head.gather("user", sheet.rows.keys)
+    block = forgetful.head.blocks["user"]
+    begun = np.pad(starts(block, sheet.rows.keys, 1), ((0, 0), (0, block.slots)))
+    assert age > 5 and np.allclose((sheet.rows.values - begun)[0], (before.values - begun)[0] * 0.5**age, atol=1e-7)
+    assert forgetful.bits() == whole
+    metrics = [{(m.metric, m.slice): m.total for m in one.learn(later).metrics if m.scoring == "served"} for one in (plain, forgetful)]
+    assert metrics[0] == metrics[1] and plain.bits()["user"] != forgetful.bits()["user"]
+    unmet = set(whole["user"]) - set(later.user_key.tolist())
+    assert all(forgetful.bits()["user"][key] == whole["user"][key] for key in unmet)
+
+
+def test_a_block_that_cannot_forget_is_refused_with_those_that_can() -> None:
+    with pytest.raises(UnknownName, match=r"block in model.optimizer.forget 'users'; known: item, user"):
+        lab("model.name=bpr", "model.optimizer.forget={users: 1 day}")
+    with pytest.raises(UnknownName, match="neighbours"):
+        lab("model.name=cooccurrence", "model.optimizer.forget={neighbours: 1 day}")
 
 
 @MODELS

@@ -11,10 +11,10 @@ before left. What comes out depends on the events, their order, the head and the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -27,6 +27,7 @@ from freshet.kernels.ranking import ndcg_at
 from freshet.kernels.shards import members, shard_of
 from freshet.models.contract import Context, Events, Examples, Model, Rows, ShardResult, ShardTask
 from freshet.ranked import MetricSpec, ranked_events
+from freshet.registry import pick
 from freshet.report import Metric
 from freshet.schema import HISTORY
 from freshet.workspace import Workspace
@@ -42,7 +43,7 @@ class LearnerSpec:
     """What the learner needs beside the model: logical shards, most events of a round and its largest share of the
     positive events learned before (None: any), seed, largest share of row updates that may hit the norm cap, companions
     and metrics, the largest weight that a small propensity may give an event (None: propensities are not looked at), whether
-    nothing but the companions changes."""
+    nothing but the companions changes, and block -> half-life in microseconds of what rows without an event still know."""
 
     shards: int
     round_events: int
@@ -53,6 +54,7 @@ class LearnerSpec:
     metrics: MetricSpec
     propensity_clip: float | None = None
     frozen: bool = False
+    forget: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Learner:
     def __init__(self, model: Model, spec: LearnerSpec) -> None:
         self.model = model
         self.spec = spec
+        for name in spec.forget:
+            pick("block in model.optimizer.forget", name, {block.name: block for block in model.blocks() if not block.links})
 
     def learn(
         self, head: Head, events: Events, run: Run, timer: Timer = lambda stage: nullcontext(), served: bool = True,
@@ -196,6 +200,7 @@ class Learner:
         n = len(examples)
         if not n:
             return []
+        space.forget(self.spec.forget, events.event_at)
         shard = shard_of(events.user_key[examples.event], self.spec.shards)
         prediction, loss = np.empty(n), np.empty(n)
         capped = 0

@@ -230,6 +230,18 @@ EVALUATIONS = Table("evaluations", "a figure of an evaluation that was kept (`fr
     Column("made_at", "timestamp", "when", True),
 ))
 
+DISTANCES = Table("distances", "how far a row of a retrained candidate lies from the online model's of the same events", (
+    Column("block", "string", "named table of parameters the row belongs to", True),
+    Column("key", "bigint", "id of the row in its block", True),
+    Column("distance", "double", "length of the difference of the two vectors", True),
+    Column("relative", "double", "that over the longer of the two, from 0 to 2", True),
+    Column("cosine", "double", "of the angle between them; null where one is zeros"),
+    Column("first", "double", "the candidate's first coordinate less the online one's: the bias where the block has one", True),
+    Column("online_count", "bigint", "number of events that changed the online row", True),
+    Column("candidate_count", "bigint", "number of events that changed the candidate's", True),
+    *_COMMIT,
+))
+
 # Tables that have got columns since there are models: an older one is given them when it is next written to.
 GROWN = (EVENTS.name, SNAPSHOTS.name)
 
@@ -237,5 +249,6 @@ TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         EVENTS, QUARANTINE, IDS, PARAMETERS, PARAMETERS_BASE, SNAPSHOTS, DECISIONS, REQUESTS, RECOMMENDATIONS, EVALUATIONS, ITEMS,
+        DISTANCES,
     )
 }

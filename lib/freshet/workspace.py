@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,6 +11,7 @@ import numpy as np
 
 from freshet.head import Head
 from freshet.kernels.digest import block_seed
+from freshet.kernels.forgetting import earliest, forget
 from freshet.kernels.merge import Part, Span, add_counts, merge_parts
 from freshet.kernels.optimizers import slot_contractions
 from freshet.kernels.rows import RowTable
@@ -43,11 +44,25 @@ class Workspace:
     """Private copies of every row the examples touch; nothing here reaches the head before the commit."""
 
     def __init__(self, head: Head, blocks: tuple[Block, ...], examples: Examples, seed: int) -> None:
-        self.examples = examples
+        self.examples, self._seed = examples, seed
         learned = [block for block in blocks if block.name in examples.keys]
         with ThreadPoolExecutor(max(len(learned), 1)) as pool:  # of different blocks, so they share nothing that changes
             opened = [pool.submit(_open_sheet, head, block, examples, seed) for block in learned]
             self.sheets = {block.name: sheet.result() for block, sheet in zip(learned, opened, strict=True)}
+
+    def forget(self, half_lives: Mapping[str, float], event_at: np.ndarray) -> None:
+        """Let what a block's rows had learned fade by half every so many microseconds from a row's last event to the first of
+        these (see kernels.forgetting). Before anything is learned; scores of the snapshot no longer follow from it then."""
+        at = event_at[self.examples.event]
+        for name, half_life in half_lives.items():
+            sheet = self.sheets.get(name)
+            if sheet is not None:
+                first = np.full(len(sheet.rows), np.iinfo(np.int64).max)
+                earliest(at, sheet.refs, first)
+                old = np.flatnonzero(sheet.known & (first > sheet.rows.last_at))
+                faded = sheet.rows.values[old]
+                forget(faded, starts(sheet.block, sheet.rows.keys[old], self._seed), (first - sheet.rows.last_at)[old] / half_life)
+                sheet.rows.values[old] = faded
 
     def snapshot_task(self, part: slice = slice(None)) -> ShardTask:
         """Examples, all or some, against the rows as the head has them, for the served score."""
@@ -115,11 +130,17 @@ def _open_sheet(head: Head, block: Block, examples: Examples, seed: int) -> Shee
     refs = index.insert(keys.ravel(), None if present is None else present.ravel()).reshape(keys.shape)
     rows, known = head.gather(block.name, index.keys.copy())
     if not known.all() and block.init_scale > 0.0:
-        fresh = np.zeros((int((~known).sum()), block.width), np.float32)
-        # The block is part of the seed: a user and an item of the same natural id must not start alike.
-        initial_rows(rows.keys[~known], fresh, block.init_scale, seed ^ block_seed(block.name), block.zeros)
-        rows.values[~known, : block.width] = fresh
+        rows.values[~known, : block.width] = starts(block, rows.keys[~known], seed)
     return Sheet(block, rows, known, refs, np.zeros(len(rows), np.int64), np.full((HANDS, len(rows)), -1, np.int32))
+
+
+def starts(block: Block, keys: np.ndarray, seed: int) -> np.ndarray:
+    """float32[r, width]: what new rows of these keys begin with."""
+    fresh = np.zeros((len(keys), block.width), np.float32)
+    if block.init_scale > 0.0:
+        # The block is part of the seed: a user and an item of the same natural id must not start alike.
+        initial_rows(keys, fresh, block.init_scale, seed ^ block_seed(block.name), block.zeros)
+    return fresh
 
 
 def spans_of(block: Block) -> list[Span]:

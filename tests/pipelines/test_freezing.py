@@ -116,3 +116,16 @@ def test_other_items_are_an_alarm_and_a_start_knows_what_the_stream_knew(site, m
         again, was = restored(opened), running[-1]._strategy
         assert known_to(dict(again.series)) == known_to(dict(was.series))
         assert asdict(again.state) == asdict(was.state)
+
+
+def test_rows_that_forget_replay_and_forget_faster_for_a_while(site) -> None:
+    site.sets += [*WATCHED, "model.name=mf", "model.optimizer.forget={user: 1 minute}",
+                  "strategy.refusals=[forget 4 times faster for 3 micro-batches]"]
+    site.write(480, 40)
+    site.write(800, 40, dirt=Dirt(missing_user=0.4), resume=True)
+    site.train()
+    versions = [s.version for s in site.snapshots() if s.kind == "learn"]
+    recorded = History.settings_by_version(Tables(site.spark, site.settings().store.root), versions)
+    half_lives = [Settings.from_json(recorded[version]).model.optimizer.forget["user"] for version in versions]
+    assert set(half_lives) == {60.0, 15.0} and half_lives.count(15.0) <= 3 and half_lives[0] == half_lives[-1] == 60.0
+    assert replay(site.spark, site.settings(), verify=True)["verified"]

@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 
 from freshet.errors import CheckFailed, FreshetError
+from freshet.pipelines import gating
 from freshet.pipelines.gating import Gate, evidence
 from freshet.pipelines.publishing import publish_version
 from freshet.pipelines.recommend import recommend_user
@@ -18,6 +19,17 @@ from freshet.store.tables import Tables
 
 pytestmark = pytest.mark.spark
 JUDGED = ("gate.publish=judged", "gate.min_events=60", "gate.min_batches=2", "gate.margin=0.5", "gate.slice_margin=1.0")
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut what the head gains on each event to a tenth, as if it had learned something wrong."""
+    real = gating.pair
+
+    def worse(*arguments):
+        found = real(*arguments)
+        return replace(found, sums={name: (head / 10, other, n) for name, (head, other, n) in found.sums.items()})
+
+    monkeypatch.setattr(gating, "pair", worse)
 
 
 def published(site) -> list[int]:
@@ -85,19 +97,11 @@ def test_the_gate_publishes_what_it_scored_and_a_restart_goes_on_with_its_eviden
 
 def test_what_is_certainly_worse_is_refused_and_left_behind_where_that_is_set(site, monkeypatch) -> None:
     """The head's gains are cut to a tenth after a good start, as if it had learned something wrong."""
-    from freshet.pipelines import gating
-
     site.sets += ["gate.on_worse=rollback"]
     site.write(480, 160)
     site.train(*JUDGED)
     good = site.snapshots()[-1]
-    real = gating.pair
-
-    def worse(*arguments):
-        found = real(*arguments)
-        return replace(found, sums={name: (head / 10, other, n) for name, (head, other, n) in found.sums.items()})
-
-    monkeypatch.setattr(gating, "pair", worse)
+    spoil(monkeypatch)
     site.write(2080, 160, resume=True)
     site.train(*JUDGED, "gate.margin=0.02")
     told = decided(site.spark, site.settings(), n=99, evidence=True)
@@ -112,20 +116,32 @@ def test_what_is_certainly_worse_is_refused_and_left_behind_where_that_is_set(si
     assert [s.kind for s in rows if s.version > rollback.version][:1] in (["learn"], [])  # and it learns on from there
 
 
+def test_a_rollback_that_was_decided_is_carried_out_by_the_next_start(site, monkeypatch) -> None:
+    site.sets += [*JUDGED, "gate.on_worse=rollback", "gate.margin=0.02"]
+    site.write(480, 160)
+    site.train()
+    with monkeypatch.context() as patch:
+        spoil(patch)
+        site.write(2080, 160, resume=True)
+        site.train_until(patch, "before_rollback:raise:1")
+    ended = site.snapshots()[-1]
+    assert ended.kind == "learn" and ended.published is not None
+    site.train()
+    rows = [s for s in site.snapshots() if s.version > ended.version and s.kind in ("rollback", "learn")]
+    assert [s.kind for s in rows].count("rollback") == 1 and rows[0].kind == "rollback"
+    assert rows[0].digest == next(s.digest for s in site.snapshots() if s.version == ended.published)
+    told = [row["actor"] for row in decided(site.spark, site.settings(), n=99) if row["kind"] == "roll back"]
+    assert told == ["gate"]
+    site.train()  # once
+    assert [s.kind for s in site.snapshots()].count("rollback") == 1
+
+
 def test_after_a_rollback_of_the_gate_none_follows_for_a_while(site, monkeypatch) -> None:
     """The head is worse each time it has learned on: without a wait it would be rolled back at each look."""
-    from freshet.pipelines import gating
-
-    real = gating.pair
-
-    def worse(*arguments):
-        found = real(*arguments)
-        return replace(found, sums={name: (head / 10, other, n) for name, (head, other, n) in found.sums.items()})
-
     site.sets += ["gate.on_worse=rollback", "gate.cool_down=4"]
     site.write(480, 160)
     site.train(*JUDGED)
-    monkeypatch.setattr(gating, "pair", worse)
+    spoil(monkeypatch)
     site.write(2720, 160, resume=True)
     site.train(*JUDGED, "gate.margin=0.02", "gate.min_events=20")  # a look at every other micro-batch, about
     rows = [s for s in site.snapshots() if s.kind in ("learn", "rollback")]

@@ -112,11 +112,16 @@ def test_events_of_elsewhere_are_read_as_the_source_is(learned, new_site) -> Non
     assert ids <= {row["natural_id"] for row in learned.sql("select natural_id from ids", as_of=made["version"])}
 
 
-def test_how_far_rows_lie_apart_is_told(learned, tmp_path: Path) -> None:
-    import pyarrow.parquet as pq
-
-    file = tmp_path / "apart.parquet"
-    made = retrain(learned.spark, learned.settings(*SOME), differences=str(file))
-    rows = pq.read_table(file)
-    assert set(rows.column("block").to_pylist()) == {"mean", "user", "item"} == set(made["apart"])
-    assert rows.num_rows == sum(one["rows"] for one in made["apart"].values())
+def test_how_far_rows_lie_apart_is_a_table(learned) -> None:
+    made = retrain(learned.spark, learned.settings(*SOME))
+    told = learned.sql(
+        "select block, count(*) as rows, percentile(relative, 0.5) as median, max(abs(online_count - candidate_count)) as counts "
+        f"from distances where snapshot_version = {made['version']} group by block")
+    assert {row["block"]: row["rows"] for row in told} == {name: one["rows"] for name, one in made["apart"].items()}
+    assert {row["block"] for row in told} == {"mean", "user", "item"}
+    for row in told:
+        assert row["median"] == pytest.approx(made["apart"][row["block"]]["relative_median"])
+    named = learned.sql(
+        f"select natural_id, distance from distances join ids using (block, key) where distances.snapshot_version = {made['version']} "
+        "and block = 'item' order by relative desc limit 3")
+    assert len(named) == 3 and all(row["distance"] > 0 for row in named)

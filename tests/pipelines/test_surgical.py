@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from freshet.errors import CheckFailed, FreshetError
+from freshet.errors import BatchRefused, CheckFailed, FreshetError
 from freshet.pipelines.replay import replay
 from freshet.pipelines.rolling import rollback
 from freshet.pipelines.status import decided, status
@@ -77,6 +77,35 @@ def test_a_killed_process_goes_on_with_learning_again(site, new_site, monkeypatc
     assert site.digest() == before
     assert site.train() == [] and site.digest() == before
     assert sum(s.kind == "relearn" for s in site.snapshots()) == 4
+
+
+def test_what_is_refused_when_it_is_learned_again_names_the_way_out(site, monkeypatch) -> None:
+    from freshet.pipelines import rolling
+
+    site.write(320, 80)
+    site.train()
+    learned = [s for s in site.snapshots() if s.kind == "learn"]
+    real, calls = rolling.prepare, []
+
+    def refuses(*arguments):
+        calls.append(1)
+        if len(calls) > 1:
+            raise BatchRefused("Rows are not finite.", remedy="Lower the rate.", reason="not finite")
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rolling, "prepare", refuses)
+        with pytest.raises(BatchRefused) as refused:
+            rollback(site.spark, site.settings(), to=learned[0].version, reason="again", events="relearn")
+        for _ in range(2):  # the same by the next start, and by the one after it
+            with pytest.raises(BatchRefused, match=f"version {learned[2].version} again"):
+                site.train()
+    stands = site.snapshots()[-1]
+    assert "freshet rollback --to" in refused.value.remedy
+    rollback(site.spark, site.settings(), to=stands.version, reason="leave the rest")
+    assert site.train() == [] and site.digest() == stands.digest
+    site.write(400, 80, resume=True)
+    assert [report.accepted for report in site.train()] == [80]
 
 
 def test_a_running_learner_does_what_is_asked_even_without_events(site) -> None:

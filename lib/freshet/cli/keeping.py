@@ -44,11 +44,9 @@ def backfill(common: Common, since: datetime, until: datetime, every: str | None
 @click.option("--start-from", type=int, metavar="V", help="Version whose weights it starts from (with retrain.start: warm).")
 @click.option("--events", "path", metavar="PATH", help="Learn the events there instead, as the source's settings read them.")
 @click.option("--reason", metavar="TEXT", default="asked for", help="Why; recorded with the decision.")
-@click.option("--differences", metavar="FILE", help="Write how far each row lies from the online model's, as Parquet.")
 @with_common
 def retrain(
     common: Common, first: str | None, last: str | None, start_from: int | None, path: str | None, reason: str,
-    differences: str | None,
 ) -> None:  # fmt: skip
     """Learn the `events` table in several passes.
 
@@ -69,8 +67,7 @@ def retrain(
         from freshet.terminal import ProgressTable
 
         return pipeline.retrain(
-            spark, settings, first=first, last=last, start_from=start_from, path=path, reason=reason, differences=differences,
-            say=ProgressTable().say,
+            spark, settings, first=first, last=last, start_from=start_from, path=path, reason=reason, say=ProgressTable().say,
         )
 
     run(common, call, show=show, wait=True)

@@ -64,6 +64,7 @@ def new_learner(settings: Settings) -> Learner:
     spec = LearnerSpec(
         chosen.shards, chosen.round_events, chosen.round_share, chosen.seed, settings.guard.max_capped_share, companions,
         metric_spec(settings), chosen.propensity_clip, chosen.frozen,
+        {block: seconds * MICROSECONDS for block, seconds in chosen.optimizer.forget.items()},
     )
     return Learner(model, spec)
 

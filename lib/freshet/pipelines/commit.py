@@ -211,6 +211,7 @@ class BatchCommitter:
         if self._watch is not None:
             self._watch.act(sight)
         if self._gate is not None and (look.rolls_back or sight.rolls_back):
+            failpoint("before_rollback", self._gate.version)
             actor, why = (GATE, look.note) if look.rolls_back else (STRATEGY, sight.note)
             roll_back(opened, to=self._gate.version, actor=actor, reason=why)
             self._moved()

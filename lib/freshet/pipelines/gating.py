@@ -47,6 +47,7 @@ class Look:
 
 NO_LOOK = Look()
 FORCED, BACK = "forced", "roll back"
+ROLLS_BACK = "rolls_back"  # in the evidence of a refusal after which learning goes on from the published version
 MOST_APART = 64  # micro-batches whose changed keys are kept apart
 
 
@@ -91,7 +92,8 @@ class Gate:
             wait = left_to_wait(opened.tables, opened.history, rules.cool_down)
         words = f"{verdict.rule}: {verdict.reason}"
         words += f"; rolled back before, {wait} micro-batches to wait" if wait else ""
-        row = decision_row(verdict.kind, newest.version, words, verdict.evidence, GATE, self.version)
+        numbers = {**verdict.evidence, ROLLS_BACK: True} if back and not wait else verdict.evidence
+        row = decision_row(verdict.kind, newest.version, words, numbers, GATE, self.version)
         return Look(tuple(as_metrics(paired)), verdict, newest.version, {DECISIONS.name: row}, back and not wait)
 
     def committed(self, look: Look, changes: Mapping[str, tuple[Rows, np.ndarray]]) -> None:

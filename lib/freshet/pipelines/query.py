@@ -16,6 +16,7 @@ from freshet.pipelines.opening import Reading, open_reading
 from freshet.pipelines.shown import impressions
 from freshet.schema import (
     DECISIONS,
+    DISTANCES,
     EVALUATIONS,
     EVENTS,
     HISTORY,
@@ -78,7 +79,8 @@ def sql(spark: SparkSession, settings: Settings, query: str, as_of: int | None =
 
     Views: events, quarantine, ids, parameters (the state), parameters_log (every committed change), snapshots, all_snapshots (of
     every branch), metrics, challengers (what they and the model scored), decisions, requests, recommendations, evaluations,
-    items, histories; impressions where they wait for answers. Raises FreshetError with Spark's own words for a bad query.
+    distances (of candidates from the online model), items, histories; impressions where they wait for answers. Raises
+    FreshetError with Spark's own words for a bad query.
     """
     reading = open_reading(spark, settings, as_of)
     register(spark, reading, query)
@@ -116,14 +118,17 @@ def views(spark: SparkSession, reading: Reading) -> dict[str, Callable[[], DataF
     def parameters() -> DataFrame:
         return state(tables, reading.history, reading.version)
 
-    def evaluations() -> DataFrame | None:  # a model of an earlier time has the table from its next start on
+    def evaluations() -> DataFrame | None:  # a model of an earlier time has these tables from its next start on
         return tables.read(EVALUATIONS.name) if tables.exists(EVALUATIONS.name) else None
+
+    def distances() -> DataFrame | None:
+        return committed(DISTANCES.name, every=True) if tables.exists(DISTANCES.name) else None
 
     own = (EVENTS.name, QUARANTINE.name, IDS.name, DECISIONS.name, SNAPSHOTS.name)
     found: dict[str, Callable[[], DataFrame | None]] = {name: partial(committed, name) for name in own}
     found |= {name: partial(tables.read, name) for name in (REQUESTS.name, RECOMMENDATIONS.name, ITEMS.name)}
     return found | {
-        EVALUATIONS.name: evaluations, "all_snapshots": partial(committed, SNAPSHOTS.name, every=True),
+        EVALUATIONS.name: evaluations, DISTANCES.name: distances, "all_snapshots": partial(committed, SNAPSHOTS.name, every=True),
         PARAMETERS.name: parameters, "parameters_log": partial(committed, PARAMETERS.name),
         "histories": lambda: histories(parameters(), committed(IDS.name)),
         "impressions": lambda: impressions(spark, reading, committed(EVENTS.name)),

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from freshet.errors import SettingsError
@@ -29,7 +28,7 @@ from freshet.reconciliation import Distances, distances
 from freshet.report import Metric
 from freshet.retraining import TIME, Pass, Plan, Progress, Retrained, split, take
 from freshet.retraining import retrain as passes
-from freshet.schema import PARAMETERS
+from freshet.schema import DISTANCES, PARAMETERS
 from freshet.settings import Settings
 from freshet.store.tables import local_folder
 
@@ -38,16 +37,16 @@ SAY_EVERY = 10.0  # seconds
 
 def retrain(
     spark: SparkSession, settings: Settings, *, first: str | None = None, last: str | None = None, start_from: int | None = None,
-    path: str | None = None, reason: str = "retrain", differences: str | None = None, say: Callable[[str], None] = lambda _: None,
+    path: str | None = None, reason: str = "retrain", say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Learn the events of versions `first` to `last` (numbers, or times of the event clock; default: all) in passes, and
     commit what comes out as a candidate (see pipelines.candidates): its version, or the request that asks for it. With `path` the
     events there are learned instead, and the parent is the newest version.
 
     Companions go on from the state before the first version; learned rows start as `retrain.start` says, a warm start from
-    `start_from` (default: the last version). A split that is not by time only measures. `differences` is a Parquet file for the
-    distance of each row from that of the online model (see freshet.reconciliation). Raises FreshetError where there are no
-    such versions, SettingsError where the model cannot start so, BatchRefused where learning runs away.
+    `start_from` (default: the last version). A split that is not by time only measures. How far each row lies from that of the
+    online model goes into `distances` (see freshet.reconciliation). Raises FreshetError where there are no such versions,
+    SettingsError where the model cannot start so, BatchRefused where learning runs away.
     """
     settings = settings.with_frozen(False)  # what a stream shall not learn for a while
     reading = open_reading(spark, settings)
@@ -65,13 +64,11 @@ def retrain(
         material = of_table(parent, chosen, settings, learner, online)
     made, warning = _learned(spark, settings, learner, material, start_from, parent, online, say)
     apart = distances(online, made.head, made.learned)
-    if differences is not None:
-        write_differences(apart, differences)
     told = _told(made, parent, online, settings, reason, {**material.origin, "events": len(material.events), **warning}, apart)
     if settings.retrain.split != TIME:
         return {**told.evidence, "note": f"retrain.split {settings.retrain.split} only measures: no candidate was made"}
     say("handing the candidate over")
-    parts = {PARAMETERS.name: rows_of(made.head, online), **material.parts}
+    parts = {PARAMETERS.name: rows_of(made.head, online), DISTANCES.name: as_rows(apart), **material.parts}
     return {**told.evidence, "digest": told.digest, **hand_over(parent.tables, settings, parts, told)}
 
 
@@ -176,18 +173,15 @@ class Watch:
         self.begun = self.told = time.monotonic()
 
 
-def write_differences(apart: Sequence[Distances], path: str) -> None:
-    """One row for each row that both models have, farthest first by block."""
-    tables = []
-    for one in apart:
-        order = np.argsort(-one.relative, kind="stable")
-        columns = {
-            "key": one.keys, "relative": one.relative, "distance": one.distance, "cosine": one.cosine, "first": one.first,
-            "count_online": one.counts[0], "count_batch": one.counts[1],
-        }
-        tables.append(pa.table({
-            "block": pa.repeat(one.block, len(order)), **{name: pa.array(column[order]) for name, column in columns.items()}}))
-    pq.write_table(pa.concat_tables(tables), path)
+def as_rows(apart: Sequence[Distances]) -> pa.Table:
+    """One row for each row that both models have, in the columns of `distances`."""
+    return pa.concat_tables([
+        pa.table({
+            "block": pa.repeat(one.block, len(one.keys)), "key": one.keys, "distance": one.distance, "relative": one.relative,
+            "cosine": pa.array(one.cosine, from_pandas=True), "first": one.first, "online_count": one.counts[0],
+            "candidate_count": one.counts[1],
+        }) for one in apart
+    ])
 
 
 def _told(

@@ -12,10 +12,11 @@ from pyspark.sql import SparkSession
 
 from freshet.engine import predicate
 from freshet.engine.batch import QUARANTINE_COLUMNS, CleanBatch, canonical
-from freshet.errors import AlreadyRunning, FreshetError
+from freshet.errors import AlreadyRunning, BatchRefused, FreshetError
 from freshet.kernels.digest import as_hex
+from freshet.pipelines.gating import BACK, ROLLS_BACK
 from freshet.pipelines.items import take_again
-from freshet.pipelines.micro_batch import as_quarantine, prepare, take
+from freshet.pipelines.micro_batch import Prepared, as_quarantine, prepare, take
 from freshet.pipelines.opening import Reading, load_head, load_memory, open_reading
 from freshet.pipelines.pairing import batch_of
 from freshet.pipelines.requesting import answer, ask
@@ -25,10 +26,10 @@ from freshet.pipelines.watching import changed_at
 from freshet.program import actor
 from freshet.schema import CORRECTED, DECISIONS, QUARANTINE
 from freshet.settings import Settings
-from freshet.store.decisions import decision_row, decisions
+from freshet.store.decisions import GATE, STRATEGY, decision_row, decisions
 from freshet.store.events import read_events
 from freshet.store.parameters import committed
-from freshet.store.snapshots import ITEMS, LEARNING, RELEARN, ROLLBACK, History, Snapshot
+from freshet.store.snapshots import ITEMS, LEARN, LEARNING, PROMOTE, PUBLISH, REFUSED, RELEARN, ROLLBACK, History, Snapshot
 
 SKIP, AGAIN = "skip", "relearn"
 EXCLUDED = "excluded"
@@ -108,7 +109,13 @@ def reload(opened: Opened, row: Snapshot) -> None:
 
 
 def go_on(opened: Opened, say: Callable[[str], None]) -> None:
-    """Finish the learning again that a killed process had begun."""
+    """Finish what a killed process had begun: to roll back as was decided, or to learn again after that."""
+    found = _decided_back(opened)
+    if found is not None:
+        back, to = found
+        say(f"version {back['snapshot_version']} was to be rolled back to {to} when its learner ended: {back['reason']}")
+        roll_back(opened, to=to, actor=back["actor"], reason=back["reason"])
+        return
     line = [row for row in opened.history.live() if row.kind == ROLLBACK]
     if not line:
         return
@@ -119,6 +126,24 @@ def go_on(opened: Opened, say: Callable[[str], None]) -> None:
         if evidence["events"] == AGAIN and left_to_learn(opened, row["version"], row["from_version"]):
             _check_learns(opened)
             learn_again(opened, row["version"], row["from_version"], evidence["where"], say)
+
+
+def _decided_back(opened: Opened) -> tuple[dict[str, Any], int] | None:
+    """The decision of the last micro-batch to roll back and where to, where nothing was done after it."""
+    history = opened.history
+    newest = history.newest(opened.writer.line)
+    if newest is None or newest.published is None:
+        return None
+    kinds = (*LEARNING, REFUSED, PUBLISH, PROMOTE, ROLLBACK)
+    last = [row for row in history.live() if row.kind in kinds and history.on_path(newest.version, row.version)][-1:]
+    if not last or last[0].kind not in (LEARN, REFUSED):
+        return None
+    rows = decisions(opened.tables, history).where(f"snapshot_version = {last[0].version} and actor in ('{GATE}', '{STRATEGY}')")
+    for row in opened.tables.collect(DECISIONS.name, rows).to_pylist():
+        evidence = json.loads(row["evidence"])
+        if evidence.get(ROLLS_BACK) or BACK in evidence.get("done", ()):
+            return row, newest.published
+    return None
 
 
 def _check_learns(opened: Opened) -> None:
@@ -187,7 +212,7 @@ def _batch_again(opened: Opened, row: Snapshot, events: pa.Table | None, where: 
     again, out = (events.filter(pa.array(mask)) for mask in (kept, ~kept))
     nothing = parts[QUARANTINE.name].slice(0, 0)
     batch = CleanBatch(canonical(again), nothing, again.num_rows)
-    prepared = prepare(head, opened.learner, batch, opened.settings, opened.place, watch)
+    prepared = _prepared(opened, row, batch, watch)
     learned, admitted = prepared.learned, prepared.admitted
     refused = as_quarantine(canonical(out), EXCLUDED).select(QUARANTINE_COLUMNS)
     parts = prepared.parts | {QUARANTINE.name: pa.concat_tables([parts[QUARANTINE.name], refused.cast(nothing.schema)])}
@@ -201,6 +226,16 @@ def _batch_again(opened: Opened, row: Snapshot, events: pa.Table | None, where: 
     opened.writer.commit(opened.writer.begin(), parts, fields)
     take(head, prepared, opened.settings)
     return again.num_rows, out.num_rows
+
+
+def _prepared(opened: Opened, row: Snapshot, batch: CleanBatch, watch: Stopwatch) -> Prepared:
+    try:
+        return prepare(opened.head, opened.learner, batch, opened.settings, opened.place, watch)
+    except BatchRefused as refusal:
+        newest = opened.history.newest(opened.writer.line)
+        assert newest is not None
+        remedy = f"{refusal.remedy} To leave it and what came after it behind: freshet rollback --to {newest.version} --reason ..."
+        raise BatchRefused(f"{refusal.what} (version {row.version} again)", remedy=remedy, **refusal.facts) from refusal
 
 
 def _quarantined(opened: Opened, row: Snapshot) -> pa.Table:

@@ -128,6 +128,7 @@ def turn(opened: Opened, settings: Settings) -> None:
 def as_writer(tables: Tables, settings: Settings, reason: str) -> Iterator[Writer]:
     """Hold a model without its head, for what only writes rows about it. Raises AlreadyRunning while a learner holds it."""
     with model_lock(settings.store.root, settings.store.checkpoint_path):
+        tables.create()  # those that have come since there is this model
         run = secrets.token_hex(6)
         yield Writer.start(tables, History.load(tables), run=run, settings=settings.to_json(), reason=reason)
 

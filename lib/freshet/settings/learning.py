@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from freshet.settings.fields import (
     Count,
     CountOrNone,
+    Duration,
     DurationOrNever,
     NotNegative,
     Positive,
@@ -52,11 +53,14 @@ class OptimizerSettings(Section):
     epsilon: Positive = 1e-6
     schedule: Literal["constant", "inverse_sqrt", "exponential"] = "constant"
     schedule_events: Positive = 1000.0
+    forget: Mapping[str, Duration] = {}
 
     @model_validator(mode="after")
     def _one_schedule(self) -> Self:
         if self.name == "ftrl" and self.schedule != "constant":
             raise related("a constant schedule with ftrl, whose steps become shorter by themselves", "schedule", "name")
+        if self.name == "ftrl" and self.forget:
+            raise related("another optimizer where rows forget: ftrl's zeros follow from all it saw", "forget", "name")
         return self
 
 

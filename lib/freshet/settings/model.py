@@ -85,7 +85,8 @@ class Settings(Section):
             what = "another optimizer: with ftrl a changed rate changes what was learned before"
             raise related(what, "model.optimizer.name", f"strategy.{rates[0]}")
         forget = self.strategy.naming(FORGET)
-        if forget and self.popularity.half_life is None and self.model.neighbours.half_life is None:
+        lasting = self.popularity.half_life is None and self.model.neighbours.half_life is None
+        if forget and lasting and not self.model.optimizer.forget:
             raise related("a half-life, which can be made shorter", "popularity.half_life", f"strategy.{forget[0]}")
         return self
 
@@ -104,7 +105,11 @@ class Settings(Section):
             return self.with_rates(change.factor)
         popularity, neighbours = self.popularity, self.model.neighbours
         shorter = [None if one.half_life is None else one.half_life / change.factor for one in (popularity, neighbours)]
-        model = self.model.model_copy(update={"neighbours": neighbours.model_copy(update={"half_life": shorter[1]})})
+        rows = {block: half_life / change.factor for block, half_life in self.model.optimizer.forget.items()}
+        model = self.model.model_copy(update={
+            "neighbours": neighbours.model_copy(update={"half_life": shorter[1]}),
+            "optimizer": self.model.optimizer.model_copy(update={"forget": rows}),
+        })
         return self.model_copy(update={"model": model, "popularity": popularity.model_copy(update={"half_life": shorter[0]})})
 
     def with_frozen(self, frozen: bool) -> Self:

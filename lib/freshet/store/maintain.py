@@ -22,7 +22,7 @@ from pyspark.sql import functions as F
 
 from freshet.errors import Fenced, StateDamaged
 from freshet.failpoint import failpoint
-from freshet.schema import DECISIONS, EVENTS, IDS, PARAMETERS, PARAMETERS_BASE, QUARANTINE, SNAPSHOTS, TABLES
+from freshet.schema import DECISIONS, DISTANCES, EVENTS, IDS, PARAMETERS, PARAMETERS_BASE, QUARANTINE, SNAPSHOTS, TABLES
 from freshet.store.commit import Writer, new_commit_id
 from freshet.store.decisions import GATE, decision_row
 from freshet.store.parameters import DIGESTED, committed, state
@@ -30,7 +30,7 @@ from freshet.store.retention import closed, droppable, kept_versions, spans, unu
 from freshet.store.snapshots import BASE, MAINTAIN, History, Snapshot
 from freshet.store.tables import engine_errors
 
-COMMITTED = (EVENTS.name, QUARANTINE.name, IDS.name, PARAMETERS.name, DECISIONS.name)
+COMMITTED = (EVENTS.name, QUARANTINE.name, IDS.name, PARAMETERS.name, DECISIONS.name, DISTANCES.name)
 ROWS_PER_FILE = 500_000
 MANY_FILES = 16  # with fewer a reader gains nothing by having them put together
 DAY_MICROSECONDS = 86_400_000_000
