@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from freshet.settings.challenging import ChallengerSettings
 from freshet.settings.deciding import FORGET, FREEZE, RATES, SEEN, Change, GateSettings, GuardMargins, StrategySettings, change
-from freshet.settings.layers import OWN, Flag, Origins, default_text, load, over
+from freshet.settings.giving import Flag, default_text
+from freshet.settings.layers import OWN, Origins, load, over
 from freshet.settings.learning import (
     FeatureSettings,
     GuardSettings,

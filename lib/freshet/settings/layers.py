@@ -6,10 +6,8 @@ Nothing is accepted piecemeal: every layer is read, every value checked, and all
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib import resources
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,25 +15,19 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from freshet.errors import SettingsError
-from freshet.settings.document import Given, Word, read
+from freshet.settings.document import Given, Word
+from freshet.settings.giving import DEFAULTS, PREFIX, Flag, defaults, from_environment, from_file, from_flags
 from freshet.settings.model import Settings
 from freshet.settings.names import Place, every, find, nearest, nearest_choice
 from freshet.settings.problems import Problem, refuse
 from freshet.settings.secrets import REDACTED, is_secret, redacted
 from freshet.settings.wanted import wanted
 
-DEFAULTS = "default.yaml"
 # What a challenger may have otherwise, and what of that it may not: events and the sample that is ranked are the same for all.
 OWN, SHARED = ("model", "popularity", "history", "window", "guard"), ("model.features", "model.seed")
-PREFIX = "FRESHET_"
-# Variables of the process that are no settings; and what Kubernetes gives every pod beside a service named freshet.
-_NO_SETTING = re.compile(PREFIX + r"(DEBUG|FAILPOINTS|FAILPOINT_MARKS|SERVICE_(HOST|PORT)(_.*)?|PORT(_.*)?)")
 
 Origins = Mapping[str, str]
 """Dotted key -> where its value was given: file:line, the variable or the flag."""
-
-Flag = tuple[str, str, str]
-"""(flag as people write it, dotted key, value as text) of a command line option that stands for a setting."""
 
 
 def load(
@@ -53,8 +45,8 @@ def load(
     """
     problems: list[Problem] = []
     given: list[Given] = []
-    files = [_file(path) for path in configs]
-    for values, wrong in (_defaults(), *files, _environment(env or {}), _flags(sets, flags)):
+    files = [from_file(path) for path in configs]
+    for values, wrong in (defaults(), *files, from_environment(env or {}), from_flags(sets, flags)):
         given += values
         problems += wrong
     layers = _Layers(problems)
@@ -75,7 +67,7 @@ def over(settings: Settings, sets: Sequence[str]) -> Settings:
 
     Raises SettingsError with every problem there is; such is a key of what must be the same for all that are compared.
     """
-    given, problems = _flags(sets, ())
+    given, problems = from_flags(sets, ())
     layers = _Layers(problems)
     for place in every(Settings):
         value: Any = settings
@@ -106,65 +98,6 @@ def _challengers(settings: Settings, origins: Origins) -> list[Problem]:
             problems = cast(tuple[Problem, ...], error.facts["problems"])
             found += [replace(one, key=key, where=origins[key], given=f"{one.key} {one.given}") for one in problems]
     return found
-
-
-def default_text() -> str:
-    """The packaged default.yaml."""
-    return resources.files("freshet.settings").joinpath(DEFAULTS).read_text(encoding="utf-8")
-
-
-def _defaults() -> tuple[list[Given], list[Problem]]:
-    return read(default_text(), lambda line: f"{DEFAULTS}:{line}")
-
-
-def _file(path: str | Path) -> tuple[list[Given], list[Problem]]:
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        return [], [Problem("", f"--config {path}", str(reason), "a readable YAML file")]
-    return read(text, lambda line: f"{path}:{line}")
-
-
-def _environment(env: Mapping[str, str]) -> tuple[list[Given], list[Problem]]:
-    values: list[Given] = []
-    problems: list[Problem] = []
-    for name in sorted(env):
-        if not name.startswith(PREFIX):
-            continue
-        if _NO_SETTING.fullmatch(name):
-            continue
-        got, wrong = _text(env[name], name, _lower(name.removeprefix(PREFIX).split("__")))
-        values += got
-        problems += wrong
-    return values, problems
-
-
-def _text(text: str, where: str, key: str) -> tuple[list[Given], list[Problem]]:
-    """The value of one variable or flag; an empty text is null, and not as if nothing had been said."""
-    got, wrong = read(text, lambda _line: where, key)
-    return got or ([] if wrong else [Given(key, Word(None, ""), where)]), wrong
-
-
-def _lower(words: Sequence[str]) -> str:
-    """Dotted key of a variable: lower case, but for the keys of a map, which are taken as written."""
-    for end in range(1, len(words) + 1):
-        place = find(Settings, ".".join(words[:end]).lower())
-        if place is not None and place.is_map:
-            return ".".join([".".join(words[:end]).lower(), *words[end:]])
-    return ".".join(words).lower()
-
-
-def _flags(sets: Sequence[str], flags: Sequence[Flag]) -> tuple[list[Given], list[Problem]]:
-    values: list[Given] = []
-    problems: list[Problem] = []
-    entries = [(f"--set {text.partition('=')[0]}", *text.partition("=")[::2]) for text in sets if "=" in text]
-    problems += [Problem("", f"--set {text}", "no =", "key=value") for text in sets if "=" not in text]
-    for flag, key, text in (*entries, *flags):
-        got, wrong = _text(text, flag, key.strip())
-        values += got
-        problems += wrong
-    return values, problems
 
 
 class _Layers:
