@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +59,26 @@ class Site:
         reports: list[BatchReport] = []
         assert train(self.spark, self.settings(*sets), available_now=True, listener=reports.append, **options) == 0
         return reports
+
+    @contextmanager
+    def learning(self, *sets: str) -> Iterator[threading.Thread]:
+        """A learner that runs in a thread meanwhile, from when it waits for events."""
+        from freshet.pipelines.online import WAITING, train
+
+        enough, said = threading.Event(), list[str]()
+        running = threading.Thread(
+            target=lambda: train(self.spark, self.settings(*sets), until=lambda _: enough.is_set(), announce=said.append))
+        running.start()
+        try:
+            while WAITING not in said:
+                assert running.is_alive()
+                time.sleep(0.2)
+            yield running
+            assert running.is_alive()
+        finally:
+            enough.set()
+            running.join(60)
+        assert not running.is_alive()
 
     def train_until(self, monkeypatch: pytest.MonkeyPatch, failpoint: str) -> None:
         """Learn until an armed failpoint ends it with an exception; it is armed no more then."""

@@ -95,6 +95,21 @@ def test_another_model_catches_up_is_compared_and_takes_over(site, tmp_path) -> 
     site.train()
 
 
+def test_a_running_learner_promotes_when_it_is_asked_and_learns_on(site) -> None:
+    site.write(360, 120)
+    site.train(QUICK)
+    with site.learning(QUICK):
+        with pytest.raises(CheckFailed, match="sample"):
+            promote_challenger(site.spark, site.settings(QUICK), name="quick")
+        done = promote_challenger(site.spark, site.settings(QUICK), name="quick", force=True, reason="better")
+    assert done["decision"] == "promote"
+    promoted = next(row for row in site.snapshots() if row.kind == PROMOTE)
+    assert promoted.digest == digests(site, "challenger-quick")[2]
+    site.write(480, 120, resume=True)
+    site.train("model.optimizer.learning_rate=0.3")
+    assert replay(site.spark, site.settings(), verify=True)["verified"]
+
+
 def test_what_cannot_be_compared_or_promoted_is_said(site) -> None:
     site.write(240, 120)
     with pytest.raises(SettingsError, match="judged by"):

@@ -88,6 +88,10 @@ def test_the_gate_publishes_what_it_scored_and_a_restart_goes_on_with_its_eviden
     since = history.published_since()
     scored = site.sql("select version from snapshots where exists(metrics, m -> m.scoring = 'paired') order by version")
     assert len(evidence(tables, history, "main")) == sum(row["version"] > since for row in scored) > 0
+    # Of a version only what was scored of it and of those before it speaks.
+    later = [row.version for row in rows if row.kind == "learn" and row.version > since]
+    counts = [len(evidence(tables, history, "main", upto=version)) for version in (since, *later)]
+    assert counts == [*range(1, len(later) + 1), len(later)]
     with open_learner(site.spark, site.settings(*JUDGED), False, lambda _: None) as opened:
         gate = Gate(opened)
         assert gate.champion.hex_digest == history.published().digest

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
-import time
 
 import pytest
 
@@ -110,30 +108,14 @@ def test_what_is_refused_when_it_is_learned_again_names_the_way_out(site, monkey
 
 def test_a_running_learner_does_what_is_asked_even_without_events(site) -> None:
     """It answers with a decision; what it cannot do it refuses by name, and goes on."""
-    from freshet.pipelines.online import train
-
     site.write(240, 80)
     site.train()
     learned = [s for s in site.snapshots() if s.kind == "learn"]
-    enough = threading.Event()
-    said: list[str] = []
-    settings = site.settings("gate.publish=manual")
-    running = threading.Thread(target=lambda: train(
-        site.spark, settings, until=lambda _: enough.is_set(), announce=said.append))
-    running.start()
-    try:
-        while "waiting for events" not in said:
-            assert running.is_alive()
-            time.sleep(0.2)
+    with site.learning("gate.publish=manual"):
         done = rollback(site.spark, site.settings(), to=learned[0].version, reason="asked")
         assert done["decision"] == "roll back" and site.digest() == learned[0].digest
         with pytest.raises(CheckFailed, match="not part of"):
             rollback(site.spark, site.settings(), to=learned[1].version, reason="left behind")
-        assert running.is_alive()
-    finally:
-        enough.set()
-        running.join(60)
-    assert not running.is_alive()
     kinds = [row["kind"] for row in decided(site.spark, site.settings(), n=9)]
     assert kinds == ["publish", "roll back", "refuse"]
 

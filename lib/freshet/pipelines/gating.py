@@ -180,13 +180,16 @@ def events_learned(head: Head) -> int:
     return int(table.column("count").sum()) if len(table) else 0
 
 
-def evidence(tables: Tables, history: History, line: str) -> list[Paired]:
-    """What was scored since the published version became it, and since it was last refused, micro-batch by micro-batch."""
+def evidence(tables: Tables, history: History, line: str, upto: int | None = None) -> list[Paired]:
+    """What was scored since the published version became it, and since it was last refused, micro-batch by micro-batch; of heads
+    up to version `upto` alone."""
     since = history.published_since(line)
     newest = history.newest(line)
     if since is None or newest is None:
         return []
     commits = [row for row in history.commits(newest.version, above=since) if row.accepted_count]
+    if upto is not None:
+        commits = [row for row in commits if row.parent is not None and row.parent <= upto]
     refused = last_refusal(tables, history, since)
     wanted = {row.version for row in commits if row.version > refused}
     if not wanted:

@@ -92,7 +92,7 @@ def _weighed(writer: Writer, settings: Settings, version: int) -> Verdict:
     assert before is not None and newest is not None
     if version < before.version:
         return Verdict(REFUSE, "older", f"version {before.version} is published, and newer")
-    seen = evidence(writer.tables, history, writer.line)
+    seen = evidence(writer.tables, history, writer.line, upto=version)
     learned = sum(row.accepted_count for row in history.commits(before.version))
     return weigh(seen, learned, 1.0, settings.gate)
 
