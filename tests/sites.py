@@ -80,12 +80,12 @@ class Site:
             running.join(60)
         assert not running.is_alive()
 
-    def train_until(self, monkeypatch: pytest.MonkeyPatch, failpoint: str) -> None:
+    def train_until(self, monkeypatch: pytest.MonkeyPatch, failpoint: str, **options: Any) -> None:
         """Learn until an armed failpoint ends it with an exception; it is armed no more then."""
         monkeypatch.setattr("freshet.failpoint._passed", {})
         monkeypatch.setenv("FRESHET_FAILPOINTS", failpoint)
-        with pytest.raises(Injected):
-            self.train()
+        with pytest.raises(Injected, match=failpoint.partition(":")[0]):
+            self.train(**options)
         monkeypatch.delenv("FRESHET_FAILPOINTS")
 
     def snapshots(self) -> list[Any]:
