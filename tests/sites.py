@@ -60,6 +60,13 @@ class Site:
         assert train(self.spark, self.settings(*sets), available_now=True, listener=reports.append, **options) == 0
         return reports
 
+    def tell_of_items(self, category: str | None, first: int = 0) -> None:
+        """Say of twenty items, in the table `items`, which category they are of (None: that they are there)."""
+        rows = [(f"i{number}", category) for number in range(first, first + 20)]
+        frame = self.spark.createDataFrame(rows, "item_id string, category string")
+        frame = frame.selectExpr("item_id", "cast(null as string) as title", "category", "cast(null as map<string,string>) as attributes")
+        frame.write.format("delta").mode("append").save(f"{self.folder}/model/items")
+
     @contextmanager
     def learning(self, *sets: str) -> Iterator[threading.Thread]:
         """A learner that runs in a thread meanwhile, from when it waits for events."""

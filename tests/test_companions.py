@@ -20,7 +20,7 @@ from freshet.kernels.history import CHUNK, OPEN
 from freshet.kernels.popularity import count_column, log_popularity
 from freshet.models.contract import Events
 from freshet.ranked import history_items_of
-from freshet.schema import HISTORY, HISTORY_ARCHIVE, POPULARITY, WINDOW
+from freshet.schema import HISTORY, HISTORY_ARCHIVE, LAST_CONTEXT, POPULARITY, WINDOW
 
 SPEC = CompanionSpec(half_lives=(math.inf,), history_items=64, window_events=96, draw="recent", negatives=2, tries=4, seed=1)
 
@@ -177,6 +177,15 @@ def test_negatives_depend_on_the_event_and_not_on_its_place_in_the_batch() -> No
     assert np.array_equal(whole.context.negatives[some], alone.context.negatives)
     other = advance(head, events, np.ones(100, bool), replace(SPEC, window_events=32, draw="popularity", seed=2))
     assert not np.array_equal(whole.context.negatives, other.context.negatives)
+
+
+def test_the_last_context_is_that_of_the_latest_event_whenever_it_is_learned() -> None:
+    head, one = Head((), 10, features=1), np.ones(1)
+    for user, at, value in ((0, 100, 77), (0, 50, 33), (1, 60, 44), (0, 100, 88)):
+        events = Events(USER_KEYS[[user]], ITEM_KEYS[[at % 7]], one, one, np.array([at]), np.array([at + value]), np.array([[value]]))
+        take(head, events)
+    rows, _ = head.gather(LAST_CONTEXT, USER_KEYS[:2])
+    assert rows.links.ravel().tolist() == [88, 44] and rows.last_at.tolist() == [100, 60] and rows.count.tolist() == [3, 1]
 
 
 def test_advancing_leaves_the_head_as_it_is() -> None:

@@ -147,7 +147,8 @@ def _last_context(head: Head, events: Events) -> Rows:
     keys, from_end, count = np.unique(events.user_key[::-1], return_index=True, return_counts=True)
     rows, _ = head.gather(LAST_CONTEXT, keys)
     last = len(events) - 1 - from_end
-    rows.links[:], rows.filled[:] = events.features[last], events.features.shape[1]
+    newer = events.event_at[last] >= rows.last_at  # what was held back, or came late, says nothing of where he is now
+    rows.links[newer], rows.filled[newer] = events.features[last][newer], events.features.shape[1]
     rows.count[:] += count
     np.maximum(rows.last_at, events.event_at[last], out=rows.last_at)
     return rows

@@ -14,7 +14,7 @@ import pytest
 import xxhash
 
 from freshet.engine import content_ids, hashing
-from freshet.engine.batch import ACCEPTED_COLUMNS, QUARANTINE_COLUMNS, as_text, complete, positions
+from freshet.engine.batch import ACCEPTED_COLUMNS, QUARANTINE_COLUMNS, as_text, canonical, complete, positions
 from freshet.engine.file_names import by_key, encoded, key, plain
 from freshet.errors import SourceChanged
 from freshet.schema import EVENTS, QUARANTINE
@@ -191,6 +191,23 @@ def test_hashes_are_those_of_xxhash() -> None:
     numbers = np.array([0, 1, -1, 2**63 - 1], np.int64)
     words = [xxhash.xxh64_intdigest(number.tobytes(), 7) for number in numbers]
     assert hashing.long(numbers, np.full(4, 7, np.int64)).view(np.uint64).tolist() == words
+
+
+def test_of_repeats_of_an_event_what_they_say_decides_and_not_where_they_stood() -> None:
+    """A producer that sends an event again with another device: how the files were read must not choose."""
+    said = [("click", {"device": "tv"}), ("click", {"device": "phone"}), ("click", {"device": "tv", "page": "2"}), ("view", {"device": "tv"}),
+            ("click", {}), ("click", {"device": "tv"})]
+    same = dict.fromkeys(("revision", "position", "user_key", "item_key", "event_hash", "dedup_key", "user_check", "item_check"), 1)
+    same |= {"event_id": "e", "user_id": "u", "item_id": "i", "value": 1.0, "weight": 1.0, "propensity": None, "source": "s"}
+    time = pa.timestamp("us", tz="UTC")
+    kinds = {"event_at": time, "arrived_at": time, "context": pa.map_(pa.string(), pa.string()), "propensity": pa.float64()}
+    rows = [same | {"event_type": kind, "context": list(context.items()), "event_at": 5, "arrived_at": 9} for kind, context in said]
+    columns = {name: pa.array([row[name] for row in rows], kinds.get(name)) for name in ACCEPTED_COLUMNS}
+    table = pa.table(columns)
+    orders = [np.random.default_rng(seed).permutation(len(rows)) for seed in range(8)]
+    found = [canonical(table.take(pa.array(order))) for order in orders]
+    assert all(one.equals(found[0]) for one in found)
+    assert len({str(one) for one in found[0].column("context").to_pylist()}) == 4
 
 
 def test_ids_of_content_read_as_their_bytes() -> None:

@@ -7,11 +7,14 @@ from dataclasses import replace
 import pytest
 
 from freshet.pipelines.assembly import new_learner
+from freshet.pipelines.gating import last_refusal
 from freshet.pipelines.opening import load_head, open_reading
 from freshet.pipelines.publishing import publish_version
 from freshet.pipelines.replay import replay
 from freshet.pipelines.retrain import retrain
 from freshet.pipelines.status import decided, status
+from freshet.store.snapshots import History
+from freshet.store.tables import Tables
 
 pytestmark = pytest.mark.spark
 RULES = ("gate.min_events=40", "gate.min_batches=2", "gate.slice_margin=9")
@@ -73,7 +76,16 @@ def test_one_that_is_worse_is_refused_once_and_the_line_stays(behind, monkeypatc
     behind.train(*RULES)
     told = [row for row in decided(behind.spark, behind.settings(), n=9) if row["actor"] == "gate"]
     assert [(row["kind"], row["version"]) for row in told] == [("refuse", behind.made)]
+    tables = Tables(behind.spark, behind.settings().store.root)
+    assert last_refusal(tables, History.load(tables), 0) == -1  # it says nothing of the line
     assert "rebase" not in kinds(behind) and behind.snapshots()[-1].branch == "main"
+
+
+def test_it_waits_while_nothing_is_learned(behind) -> None:
+    behind.train(*RULES, "gate.margin=0.5", "model.frozen=true")
+    assert "relearn" not in kinds(behind)
+    behind.train(*RULES, "gate.margin=0.5")
+    assert kinds(behind).count("relearn") == 4 and kinds(behind).count("rebase") == 1
 
 
 def test_a_person_lets_it_take_over_without_asking(behind) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from freshet.errors import CheckFailed, FreshetError, SettingsError
+from freshet.errors import CheckFailed, FreshetError, SettingsError, StoreFailed
 from freshet.picture import draw
 from freshet.pipelines.comparing import challengers
+from freshet.pipelines.evaluate import evaluate
 from freshet.pipelines.maintain import maintain
-from freshet.pipelines.promoting import promote_challenger
+from freshet.pipelines.promoting import promote, promote_challenger
 from freshet.pipelines.recommend import recommend_user
 from freshet.pipelines.replay import replay
 from freshet.pipelines.rolling import rollback
+from freshet.pipelines.starting import open_learner
 from freshet.store.snapshots import CHALLENGE, PROMOTE
 
 pytestmark = pytest.mark.spark
@@ -35,6 +37,9 @@ def test_each_learns_what_a_model_of_its_own_would_have_learned(site, new_site) 
     other.train()
     mine, twin, quick = digests(site, "main"), digests(site, "challenger-twin"), digests(site, "challenger-quick")
     assert len(mine) == 4 and twin == mine
+    learned = next(row.version for row in site.snapshots() if row.branch.startswith("challenger-quick") and row.batch_id == 3)
+    with pytest.raises(FreshetError, match="No event was learned after"):  # it has learned all of them, on a branch of its own
+        evaluate(site.spark, site.settings(), version=learned)
     assert quick == digests(other, "main") and set(quick.values()).isdisjoint(mine.values())
     # What is counted of events is the model's alone, and nobody takes a challenger's version for the newest.
     assert reports[-1].so_far["accepted"] == sum(row.accepted_count for row in site.snapshots())
@@ -110,6 +115,25 @@ def test_a_running_learner_promotes_when_it_is_asked_and_learns_on(site) -> None
     assert replay(site.spark, site.settings(), verify=True)["verified"]
 
 
+def test_a_promotion_that_cannot_be_committed_changes_nothing(site, monkeypatch) -> None:
+    site.write(240, 120)
+    site.train(PLAIN)
+    before = site.digest()
+    with open_learner(site.spark, site.settings(PLAIN), False, lambda _: None, from_here=True) as opened:
+        def full(*arguments: object, **more: object) -> None:
+            raise StoreFailed("No space left.")
+
+        given, learner = opened.given, opened.learner
+        with monkeypatch.context() as patch:
+            patch.setattr(opened.writer, "commit", full)
+            with pytest.raises(StoreFailed):
+                promote(opened, "plain", actor="me", force=True, reason="x")
+        assert opened.given == given and opened.learner is learner
+    site.write(360, 120, resume=True)
+    site.train(PLAIN)
+    assert site.digest() != before and "promote" not in [row.kind for row in site.snapshots()]
+
+
 def test_what_cannot_be_compared_or_promoted_is_said(site) -> None:
     site.write(240, 120)
     with pytest.raises(SettingsError, match="judged by"):
@@ -128,25 +152,27 @@ def test_one_that_runs_away_is_given_up_and_the_model_learns_on(site) -> None:
     assert [report.kind for report in reports] == ["learn"] * 3
     told = site.sql("select reason from decisions where kind = 'refuse'")
     assert len(told) == 1 and told[0]["reason"].startswith("challenger wild: ")
+    # The next start begins it with all events, which it cannot learn again: the model learns on.
+    site.write(480, 120, resume=True)
+    [report] = site.train("challengers.learners.wild=[model.name=bpr, model.optimizer.learning_rate=1.0e+6, model.max_norm=0.01]")
+    assert report.kind == "learn"
+    assert [row["reason"][:16] for row in site.sql("select reason from decisions where kind = 'refuse'")] == ["challenger wild:"] * 2
 
 
 def test_what_is_said_of_items_reaches_challengers_too(site) -> None:
-    def tell(category: str) -> None:
-        rows = [(f"i{number}", category) for number in range(20)]
-        frame = site.spark.createDataFrame(rows, "item_id string, category string")
-        frame = frame.selectExpr("item_id", "cast(null as string) as title", "category", "cast(null as map<string,string>) as attributes")
-        frame.write.format("delta").mode("append").save(f"{site.folder}/model/items")
-
     site.sets += ["model.features.items=[category]", TWIN]
     site.write(240, 120)
     site.train()
-    tell("early")
+    site.tell_of_items("early")
     site.write(360, 120, resume=True)
     site.train()
-    tell("later")
+    site.tell_of_items("later")
     site.write(480, 120, resume=True)
+    site.train()
+    site.tell_of_items(None, 1000)  # nothing but that they are there
+    site.write(600, 120, resume=True)
     site.train()
     assert digests(site, "challenger-twin") == digests(site, "main")
     taken = [row.branch.partition("@")[0] for row in site.snapshots() if row.kind == "items"]
-    assert taken == ["main", "challenger-twin"] * 2
+    assert taken == ["main", "challenger-twin"] * 3
     assert len({row.branch for row in site.snapshots()}) == 2  # nobody began anew

@@ -241,6 +241,17 @@ def test_learning_that_runs_away_is_refused_and_the_state_stands(site) -> None:
     assert (last.read_count, last.accepted_count, last.quarantined_count) == (400, 0, 400)
 
 
+def test_what_could_not_be_learned_is_learned_later_also_where_bad_sources_are_passed_by(site) -> None:
+    site.sets += ["model.name=mf", "clean.on_refused=continue"]
+    site.write(400, 400)
+    for _ in range(2):
+        with pytest.raises(BatchRefused):
+            site.train("model.optimizer.learning_rate=1000000", "model.max_norm=0.5")
+    [report] = site.train()
+    assert (report.kind, report.accepted) == ("learn", 400)
+    assert [s.kind for s in site.snapshots() if s.batch_id is not None] == ["refused", "learn"]
+
+
 def test_a_second_learner_is_refused_before_it_writes(copied) -> None:
     from freshet.store.lock import model_lock
 

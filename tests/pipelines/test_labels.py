@@ -93,7 +93,8 @@ def test_what_is_retrained_and_judged_are_labels_and_not_impressions(new_site) -
     from freshet.pipelines.opening import load_head
 
     site = new_site("labels", SETS)
-    write(site, FILES)
+    # What is said of an impression when its wait is over changes nothing of it.
+    write(site, [*FILES, [event(1, "impression", 1, 2, 2, revision=1)]])
     site.train()
     reading, settings = open_reading(site.spark, site.settings()), site.settings()
     learner = new_learner(settings)

@@ -45,6 +45,15 @@ def test_a_base_is_the_state_and_learning_goes_on_from_it(site, new_site) -> Non
     assert replay(site.spark, site.settings(), verify=True)["versions"] == 3
 
 
+def test_who_maintains_says_nothing_of_how_the_model_learns(site) -> None:
+    site.write(400, 400)
+    site.train()
+    run(site, "model.factors=8", "model.name=mf", compact=True)
+    site.write(800, 400, resume=True)
+    site.train()
+    assert replay(site.spark, site.settings(), verify=True)["versions"] == 2
+
+
 @pytest.mark.parametrize("place", ["base_written", "base_verified"])
 def test_a_half_made_base_is_nobodys_and_goes_with_the_orphans(site, monkeypatch, place) -> None:
     site.write(400, 400)

@@ -120,6 +120,36 @@ def test_what_is_certainly_worse_is_refused_and_left_behind_where_that_is_set(si
     assert [s.kind for s in rows if s.version > rollback.version][:1] in (["learn"], [])  # and it learns on from there
 
 
+def test_what_is_said_of_items_is_in_what_is_published_next(site, monkeypatch) -> None:
+    """Between two micro-batches the head takes rows that no event changed."""
+    from freshet.pipelines import commit
+    from freshet.pipelines.online import train
+
+    gates: list[Gate] = []
+
+    class Seen(Gate):
+        def __init__(self, opened) -> None:
+            super().__init__(opened)
+            gates.append(self)
+
+    monkeypatch.setattr(commit, "Gate", Seen)
+    site.sets += [*JUDGED, "model.features.items=[category]"]
+    site.write(480, 120)
+    site.train()
+    site.write(1200, 120, resume=True)
+    reports = []
+
+    def heard(report) -> None:
+        reports.append(report)
+        if len(reports) == 2:
+            site.tell_of_items("news")
+
+    assert train(site.spark, site.settings(), available_now=True, listener=heard) == 0
+    rows, gate = {s.version: s for s in site.snapshots()}, gates[-1]
+    [told] = [version for version, s in rows.items() if s.kind == "items"]
+    assert gate.version > told and gate.champion.hex_digest == rows[gate.version].digest
+
+
 def test_a_rollback_that_was_decided_is_carried_out_by_the_next_start(site, monkeypatch) -> None:
     site.sets += [*JUDGED, "gate.on_worse=rollback", "gate.margin=0.02"]
     site.write(480, 160)

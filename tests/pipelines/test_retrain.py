@@ -112,6 +112,14 @@ def test_events_of_elsewhere_are_read_as_the_source_is(learned, new_site) -> Non
     assert ids <= {row["natural_id"] for row in learned.sql("select natural_id from ids", as_of=made["version"])}
 
 
+def test_what_is_only_counted_has_no_distances(site) -> None:
+    site.sets += ["model.name=cooccurrence"]
+    site.write(300, 100)
+    site.train()
+    made = retrain(site.spark, site.settings(*SOME))
+    assert made["version"] and made["apart"] == {} and site.sql("select count(*) as n from distances")[0]["n"] == 0
+
+
 def test_how_far_rows_lie_apart_is_a_table(learned) -> None:
     made = retrain(learned.spark, learned.settings(*SOME))
     told = learned.sql(

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from freshet.errors import BatchRefused, CheckFailed, FreshetError
+from freshet.errors import BatchRefused, FreshetError
 from freshet.pipelines.replay import replay
 from freshet.pipelines.rolling import rollback
 from freshet.pipelines.status import decided, status
@@ -77,6 +77,17 @@ def test_a_killed_process_goes_on_with_learning_again(site, new_site, monkeypatc
     assert sum(s.kind == "relearn" for s in site.snapshots()) == 4
 
 
+def test_what_was_accepted_once_is_not_late_when_it_is_learned_again(site) -> None:
+    site.write(320, 80)
+    site.train()
+    site.write(400, 80, resume=True)
+    site.train("clean.dedup_window=1 millisecond")
+    learned = [s for s in site.snapshots() if s.kind == "learn"]
+    done = rollback(site.spark, site.settings(), to=learned[0].version, reason="again", events="relearn")
+    assert done["relearned"] == sum(s.accepted_count for s in learned[1:])
+    assert site.digest() == learned[-1].digest and replay(site.spark, site.settings(), verify=True)["verified"]
+
+
 def test_what_is_refused_when_it_is_learned_again_names_the_way_out(site, monkeypatch) -> None:
     from freshet.pipelines import rolling
 
@@ -114,7 +125,7 @@ def test_a_running_learner_does_what_is_asked_even_without_events(site) -> None:
     with site.learning("gate.publish=manual"):
         done = rollback(site.spark, site.settings(), to=learned[0].version, reason="asked")
         assert done["decision"] == "roll back" and site.digest() == learned[0].digest
-        with pytest.raises(CheckFailed, match="not part of"):
+        with pytest.raises(FreshetError, match="not part of"):
             rollback(site.spark, site.settings(), to=learned[1].version, reason="left behind")
     kinds = [row["kind"] for row in decided(site.spark, site.settings(), n=9)]
     assert kinds == ["publish", "roll back", "refuse"]

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from freshet.demo.dirt import Dirt
+from freshet.pipelines.opening import open_reading
 from freshet.pipelines.replay import replay
-from freshet.pipelines.rolling import rollback
+from freshet.pipelines.rolling import as_learned, rollback
 from freshet.pipelines.starting import open_learner
 from freshet.pipelines.status import decided
-from freshet.pipelines.watching import changed_at, restored
+from freshet.pipelines.watching import last_change, restored
 from freshet.settings import Change, Settings
 from freshet.store.snapshots import History
 from freshet.store.tables import Tables
@@ -60,8 +61,14 @@ def test_a_change_of_the_learning_rate_replays_and_outlives_a_restart(site, new_
     for files in (first - 1, first + 2):  # before the alarm, amid the change
         other.train(until=lambda n, files=files: n >= sum(read[:files]))
     tables = Tables(other.spark, other.settings().store.root)
-    assert changed_at(tables, History.load(tables)) is not None
+    amid = last_change(tables, History.load(tables))
+    assert amid is not None and amid[1].factor == 3.0
+    # What a command learns with is what was given, amid the change and after it; and what was given since, where that is other.
+    assert as_learned(open_reading(other.spark, other.settings()), other.settings()).model.optimizer.rate_factor == 1.0
     other.train()
+    assert as_learned(open_reading(other.spark, other.settings()), other.settings()).model.optimizer.rate_factor == 1.0
+    other.train("model.optimizer.learning_rate=0.07", "strategy.detectors=[]")
+    assert as_learned(open_reading(other.spark, other.settings()), other.settings()).model.optimizer.learning_rate == 0.07
     assert other.digest() == site.digest() and factors(other) == changed
     assert [(kind, reason) for kind, _, reason in story(other)] == [(kind, reason) for kind, _, reason in told]
     assert replay(other.spark, other.settings(), verify=True)["verified"]

@@ -57,8 +57,14 @@ def test_each_rule_holds_alone() -> None:
 
 def test_it_looks_at_the_least_sample_and_at_each_doubling() -> None:
     seen = batches(0.98, n=90)
-    looks = [n for n in range(1, 91) if judge(seen[:n], 10_000, 1.0, RULES) is not None]
-    assert looks == [10, 20, 40, 80]
+    asked: list[int] = []
+
+    def growth() -> float:  # takes all rows of items, so it is asked for at a look alone
+        asked.append(1)
+        return 1.0
+
+    looks = [n for n in range(1, 91) if judge(seen[:n], 10_000, growth, RULES) is not None]
+    assert looks == [10, 20, 40, 80] and len(asked) == 4
 
 
 def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:

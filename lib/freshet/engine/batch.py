@@ -173,8 +173,21 @@ def canonical(table: pa.Table) -> pa.Table:
         ties &= key[order[1:]] == key[order[:-1]]
     if ties.any():  # repeats of one event: their content decides, never the file
         more = [table.column(name).to_numpy() for name in ("user_key", "item_key", "value", "weight")]
-        order = np.lexsort([*more[::-1], *first[::-1]])
+        tied = np.zeros(len(order), bool)
+        tied[order[1:][ties]] = tied[order[:-1][ties]] = True
+        rest = np.zeros(len(order), np.int64)
+        rest[tied] = pc.rank(_else(table.filter(pa.array(tied))), tiebreaker="dense").to_numpy()
+        order = np.lexsort([rest, *more[::-1], *first[::-1]])
     return table.select(ACCEPTED_COLUMNS).take(pa.array(order))
+
+
+def _else(events: pa.Table) -> pa.Array:
+    """One text per event of what it says beside who, what, when and how much."""
+    context = events.column("context").combine_chunks()
+    pairs = pc.binary_join_element_wise(context.keys, context.items, "=")
+    joined = pc.binary_join(pa.ListArray.from_arrays(context.offsets, pairs), "\x1f")
+    texts = [events.column(name).cast(pa.string()) for name in ("event_type", "propensity", "arrived_at")]
+    return pc.binary_join_element_wise(*(pc.fill_null(text, "") for text in (*texts, joined)), "\x1e").combine_chunks()
 
 
 def _refused(table: pa.Table) -> pa.Table:

@@ -51,13 +51,17 @@ class Spans:
     every: int
     files: tuple[str, ...] = ()
 
-    pass_by = "set clean.on_refused to continue"
-
     @property
     def id(self) -> str:
         """What stands in the place of a checkpoint's id: the same for the same source and spans."""
         times = (datetime.fromtimestamp(at / 1e6, UTC).isoformat() for at in (self.start, self.end))
         return f"{BACKFILL}{self.path} {' to '.join(times)} every {self.every / 1e6:g} s"
+
+    def pass_by(self, number: int, share: bool) -> str:
+        if share:
+            return "set clean.on_refused to continue"
+        low, high = (f"{datetime.fromtimestamp(at / 1e6, UTC):%Y-%m-%d %H:%M:%S}" for at in self.span(number))
+        return f"fill back up to it (--to {low!r}), then from its end on (--from {high!r})"
 
     def span(self, number: int) -> tuple[int, int]:
         """Where the micro-batch begins and ends."""

@@ -9,6 +9,7 @@ in `requests` asks the learner to commit it between two micro-batches.
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import shutil
 from collections.abc import Mapping
@@ -95,7 +96,7 @@ def commit(writer: Writer, parts: Mapping[str, pa.Table], told: Told, answers: s
 def commit_waiting(writer: Writer, root: str, candidate: str, request_id: str) -> Snapshot:
     """Commit a candidate that waits as files, for the request that names it; the files go. Raises FreshetError without them."""
     made = _folder(root) / candidate
-    if not (made / TOLD).is_file():
+    if not re.fullmatch(r"[0-9a-f]{16}", candidate) or not (made / TOLD).is_file():
         raise FreshetError(f"There is no candidate {candidate} in {made.parent}.", remedy="Retrain again.", candidate=candidate)
     told = Told(**json.loads((made / TOLD).read_text(encoding="utf-8")))
     parts = {path.stem: pq.read_table(path) for path in sorted(made.glob("*.parquet"))}

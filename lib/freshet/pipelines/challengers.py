@@ -33,12 +33,12 @@ from freshet.pipelines.replay import relearn
 from freshet.pipelines.rows import to_arrow
 from freshet.pipelines.starting import OnBranch, Opened, changed_structure
 from freshet.policy.gate import HOLD, Verdict, weigh
-from freshet.schema import ITEM_ATTRIBUTES, PARAMETERS
+from freshet.schema import DECISIONS, ITEM_ATTRIBUTES, PARAMETERS
 from freshet.settings import OWN, Settings, over
 from freshet.store.commit import Beside
 from freshet.store.decisions import decision_row
 from freshet.store.events import read_events
-from freshet.store.snapshots import CHALLENGE, ITEMS, LEARNING, PROMOTE, REBASE, ROLLBACK, History, Snapshot
+from freshet.store.snapshots import CHALLENGE, ITEMS, LEARNING, MAINTAIN, PROMOTE, REBASE, ROLLBACK, History, Snapshot
 
 LINE = "challenger-"
 MOVES = (*LEARNING, REBASE, ROLLBACK, PROMOTE)  # kinds that change what the model has learned
@@ -79,12 +79,13 @@ class Challenger:
 class Challengers:
     """All of an opened model."""
 
-    def __init__(self, opened: Opened, say: Callable[[str], None]) -> None:
-        self._line, self._say = opened, say
+    def __init__(self, opened: Opened, say: Callable[[str], None], given_up: set[str]) -> None:
+        self._line, self._say, self._given_up = opened, say, given_up
         self._all: list[Challenger] = []
         for name in opened.settings.challengers.learners:
-            found = in_step(opened, name)
-            self._all.append(found or self._begin(name))
+            if name not in given_up:
+                found = in_step(opened, name) or self._begin(name)
+                self._all += [] if found is None else [found]
         for one in self._all:
             self._describe(one)
 
@@ -98,10 +99,15 @@ class Challengers:
                 found.append(one.learn(events, batch))
             except BatchRefused as refusal:
                 self._all.remove(one)
-                self._say(f"challenger {one.name} is given up: {refusal.what}")
-                told.append(decision_row("refuse", None, f"challenger {one.name}: {refusal.what}", {"challenger": one.name}))
-                one.opened.place.close()
+                told.append(self._give_up(one, refusal))
         return found, told
+
+    def _give_up(self, one: Challenger, refusal: BatchRefused) -> pa.Table:
+        """The decision that says so."""
+        one.opened.place.close()
+        self._given_up.add(one.name)
+        self._say(f"challenger {one.name} is given up: {refusal.what}")
+        return decision_row("refuse", None, f"challenger {one.name}: {refusal.what}", {"challenger": one.name})
 
     def committed(self, clock: int) -> None:
         """After the commit: the heads take their changes."""
@@ -119,8 +125,8 @@ class Challengers:
         for one in self._all:
             one.opened.place.close()
 
-    def _begin(self, name: str) -> Challenger:
-        """A new branch with the whole state to begin with, in one commit."""
+    def _begin(self, name: str) -> Challenger | None:
+        """A new branch with the whole state to begin with, in one commit; None where it cannot learn what the model has."""
         line = self._line
         one = open_one(line, name)
         same, begin = not changed_structure(line.settings, one.opened.settings), line.settings.challengers.begin
@@ -131,7 +137,12 @@ class Challengers:
             how = "at nothing"
             self._tell_of_items(one)
         else:
-            how = f"with the {self._learn_all(one):,} events that the model has learned"
+            try:
+                how = f"with the {self._learn_all(one):,} events that the model has learned"
+            except BatchRefused as refusal:
+                told = {"kind": MAINTAIN, "reason": f"challenger {name} cannot begin"}
+                line.writer.commit(line.writer.begin(), {DECISIONS.name: self._give_up(one, refusal)}, told)
+                return None
             self._tell_of_items(one)
         newest, head = line.history.newest(line.writer.line), one.opened.head
         assert newest is not None

@@ -44,15 +44,14 @@ class Plan(Protocol):
 
     @property
     def id(self) -> str | None: ...
-    @property
-    def pass_by(self) -> str: ...
+    def pass_by(self, number: int, share: bool) -> str:
+        """How a micro-batch is passed by that had too many refused events, or could not be learned."""
+        ...
     def planned(self, number: int) -> Fingerprint: ...
 
 
 class Streamed:
     """The plan that Spark's checkpoint is."""
-
-    pass_by = "`freshet train --skip-batch {} --reason ...`"
 
     def __init__(self, opened: Opened) -> None:
         self._path, self._format = opened.settings.store.checkpoint_path, opened.settings.source.format
@@ -63,6 +62,9 @@ class Streamed:
 
     def planned(self, number: int) -> Fingerprint:
         return fingerprint(self._path, number, self._format)
+
+    def pass_by(self, number: int, share: bool) -> str:
+        return f"`freshet train --skip-batch {number} --reason ...`"
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class BatchCommitter:
         self._checkpoint_id: str | None = None
         self._say = say
         self._end_challengers: Callable[[], None] = lambda: None
+        self._given_up: set[str] = set()  # challengers that could not learn: not begun again by this process
         self._moved()
         self._requests = Requests(opened, LOOK_EVERY, self._moved, say)
         self.so_far = totals(opened.history.live())
@@ -112,7 +115,7 @@ class BatchCommitter:
         self._gate = Gate(self._opened) if self._opened.settings.gate.publish != "head" else None
         self._follower = Follower(self._opened, self._say)
         self._end_challengers()
-        self._challengers = Challengers(self._opened, self._say)
+        self._challengers = Challengers(self._opened, self._say, self._given_up)
         self._end_challengers = self._challengers.close
 
     def serve(self) -> None:
@@ -137,7 +140,7 @@ class BatchCommitter:
         with watch("plan"):
             read = self._plan.planned(batch_id)
             done = self._done(batch_id, read)
-        if done is not None and (done.kind != REFUSED or opened.settings.clean.on_refused == "continue"):
+        if done is not None and done.kind != REFUSED:
             return
         with watch("collect"):
             batch = collect(frame, read)
@@ -152,7 +155,10 @@ class BatchCommitter:
         else:
             self._commit(attempt, prepared, done)
         self.serve()
-        self._challengers.take(self._side.take())
+        told = self._side.take()
+        self._challengers.take(told)
+        if told is not None and self._gate is not None:
+            self._gate.told_of_items()
         failpoint("before_spark_commit", batch_id)
 
     def pass_unread(self, batch_id: int, reason: str) -> None:
@@ -222,7 +228,7 @@ class BatchCommitter:
             self._pass_by(attempt, REFUSED, refusal.what)
         share = refusal.facts.get("reason") == "refused share"
         if not (share and self._opened.settings.clean.on_refused == "continue"):
-            remedy = f"{refusal.remedy} To pass by this batch: {self._plan.pass_by.format(attempt.batch_id)}."
+            remedy = f"{refusal.remedy} To pass by this batch: {self._plan.pass_by(attempt.batch_id, share)}."
             raise BatchRefused(refusal.what, remedy=remedy, **{**refusal.facts, "batch_id": attempt.batch_id}) from refusal
 
     def _pass_by(self, attempt: Attempted, kind: str, reason: str, refused: Snapshot | None = None) -> None:

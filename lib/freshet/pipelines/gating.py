@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from freshet.head import TOTALS, Head
 from freshet.models.contract import Events, Rows
@@ -19,7 +18,7 @@ from freshet.policy.gate import HOLD, PUBLISH, REFUSE, Paired, Verdict, judge
 from freshet.report import Metric
 from freshet.schema import DECISIONS, SNAPSHOTS
 from freshet.store.decisions import GATE, decision_row, decisions
-from freshet.store.snapshots import LEARN, REFUSED, History, Snapshot
+from freshet.store.snapshots import LEARN, REFUSED, RETRAIN, History, Snapshot
 from freshet.store.snapshots import PUBLISH as PUBLISHED
 from freshet.store.tables import Tables
 
@@ -81,8 +80,8 @@ class Gate:
         self.seen.append(paired)
         if rules.publish != "judged":
             return Look(tuple(as_metrics(paired)))
-        growth = norm_growth(opened.learner.model, opened.head, self.champion)
-        verdict = judge(self.seen, events_learned(self.champion), growth, rules)
+        verdict = judge(
+            self.seen, events_learned(self.champion), lambda: norm_growth(opened.learner.model, opened.head, self.champion), rules)
         if verdict is None:
             return Look(tuple(as_metrics(paired)))
         if verdict.kind == PUBLISH and self._forced is not None:
@@ -95,6 +94,10 @@ class Gate:
         numbers = {**verdict.evidence, ROLLS_BACK: True} if back and not wait else verdict.evidence
         row = decision_row(verdict.kind, newest.version, words, numbers, GATE, self.version)
         return Look(tuple(as_metrics(paired)), verdict, newest.version, {DECISIONS.name: row}, back and not wait)
+
+    def told_of_items(self) -> None:
+        """The head has taken rows that no micro-batch changed: what differs is looked for when the head is next published."""
+        self._changed = None
 
     def committed(self, look: Look, changes: Mapping[str, tuple[Rows, np.ndarray]]) -> None:
         """After the commit of the decision and before the head takes the changes: what is published is what the head is."""
@@ -205,10 +208,12 @@ def evidence(tables: Tables, history: History, line: str, upto: int | None = Non
 
 
 def last_refusal(tables: Tables, history: History, since: int) -> int:
-    """The version whose commit holds the gate's last refusal after `since`, -1 without one."""
-    rows = tables.collect(DECISIONS.name, decisions(tables, history).where(f"snapshot_version > {int(since)}"))
-    mine = rows.filter(pc.and_(pc.equal(rows.column("actor"), GATE), pc.equal(rows.column("kind"), REFUSE)))
-    return max(mine.column("snapshot_version").to_pylist(), default=-1)
+    """The version whose commit holds the gate's last refusal of a head after `since`, -1 without one."""
+    made = decisions(tables, history).where(f"snapshot_version > {int(since)} and actor = '{GATE}' and kind = '{REFUSE}'")
+    told = tables.collect(DECISIONS.name, made.select("snapshot_version", "version")).to_pylist()
+    about = [(row["snapshot_version"], history.get(row["version"])) for row in told]
+    # Of a candidate it says nothing of the line that learns.
+    return max((version for version, row in about if row is not None and row.kind != RETRAIN), default=-1)
 
 
 def settle_published(opened: Opened) -> Snapshot | None:

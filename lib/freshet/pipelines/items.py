@@ -15,7 +15,7 @@ from freshet.kernels.digest import as_hex
 from freshet.models.contract import ATTRIBUTE, ITEM
 from freshet.pipelines.rows import from_arrow, to_arrow
 from freshet.pipelines.starting import Opened
-from freshet.schema import IDS, ITEM_ATTRIBUTES, ITEMS, PARAMETERS
+from freshet.schema import IDS, ITEM_ATTRIBUTES, ITEMS, PARAMETERS, POPULARITY
 from freshet.store.events import id_key, natural_ids
 from freshet.store.parameters import committed
 from freshet.store.snapshots import ITEMS as TAKEN
@@ -78,9 +78,7 @@ def retake(tables: Tables, head: Head, snapshot: Snapshot) -> None:
 def take_again(opened: Opened, snapshot: Snapshot) -> Snapshot | None:
     """Commit on the head once more what a version of kind `items` on another branch took; None where the head knows it all."""
     head, tables = opened.head, opened.tables
-    table = committed(tables, PARAMETERS.name, [snapshot]).where(F.col("block") == ITEM_ATTRIBUTES).toArrow().combine_chunks()
-    parts = list(from_arrow(head.blocks[ITEM_ATTRIBUTES], table))
-    items, attributes = (np.concatenate([getattr(rows, name) for rows in parts]) for name in ("keys", "links"))
+    items, attributes = _told(head, committed(tables, PARAMETERS.name, [snapshot]).toArrow().combine_chunks())
     changes, digest = describe(head, items, attributes)
     if not changes:
         return None
@@ -103,6 +101,18 @@ def take_again(opened: Opened, snapshot: Snapshot) -> Snapshot | None:
         mine = new & (block == space)
         note_ids(head, space, keys[mine], ids.column("check").to_numpy()[(block == space)[new]])
     return row
+
+
+def _told(head: Head, table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """(keys int64[n], attributes int64[n, A]) of the items in the rows of a version of kind `items`: those with attributes, then
+    those of which it only says that they are there."""
+    block = table.column("block").to_numpy(zero_copy_only=False)
+    parts = list(from_arrow(head.blocks[ITEM_ATTRIBUTES], table.filter(pa.array(block == ITEM_ATTRIBUTES)).combine_chunks()))
+    empty = np.empty((0, head.blocks[ITEM_ATTRIBUTES].links), np.int64)
+    items = np.concatenate([*(rows.keys for rows in parts), np.empty(0, np.int64)])
+    bare = np.setdiff1d(table.column("key").to_numpy()[block == POPULARITY], items)
+    attributes = np.concatenate([*(rows.links for rows in parts), empty, np.zeros((len(bare), empty.shape[1]), np.int64)])
+    return np.concatenate([items, bare]), attributes
 
 
 def _items(tables: Tables, version: int) -> pa.Table:

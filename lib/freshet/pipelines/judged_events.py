@@ -20,16 +20,18 @@ from freshet.engine.clean import clean
 from freshet.errors import FreshetError, SourceRefused
 from freshet.evaluation.observations import Slices
 from freshet.evaluation.parting import text_slices
+from freshet.head import TOTALS
 from freshet.intake import events_of, repeats
 from freshet.labels import at_once
 from freshet.models.contract import Events
 from freshet.pipelines.assembly import label_wait
 from freshet.pipelines.micro_batch import columns_of, kinds_of, numbers_of
 from freshet.pipelines.opening import Reading
+from freshet.pipelines.pairing import Batch, batch_of
 from freshet.revisions import last_said
 from freshet.settings import Settings
 from freshet.store import events as stored
-from freshet.store.snapshots import LEARNING
+from freshet.store.snapshots import CHALLENGE, LEARNING
 
 EVENT_TYPE = "event_type"
 
@@ -65,8 +67,8 @@ def learned_after(readings: Sequence[Reading]) -> Judged:
     tables, history = readings[0].tables, readings[0].history
     newest = history.newest()
     every = history.commits(newest.version) if newest is not None else []
-    known = {commit.version for reading in readings for commit in reading.commits}
-    later = [commit for commit in every if commit.version not in known and commit.accepted_count]
+    known = _learned(readings)
+    later = [commit for commit in every if batch_of(commit) not in known and commit.accepted_count]
     names = " and ".join(str(reading.version) for reading in readings)
     if not later:
         older = [f" (--version {commit.version})" for commit in every if commit.kind in LEARNING][-2:-1]
@@ -88,10 +90,23 @@ def of_span(readings: Sequence[Reading], since: datetime | None, until: datetime
     table = _said(stored.events_of(tables, commits, *ends)) if commits else None
     if table is None or not table.num_rows:
         raise FreshetError("The model has no events in that span.", remedy="Times are UTC, of event_at; see `freshet status`.")
-    known = pa.array(sorted({commit.version for reading in readings for commit in reading.commits}), pa.int64())
+    batches = _learned(readings)
+    known = pa.array(sorted(commit.version for commit in commits if batch_of(commit) in batches), pa.int64())
     learned = int(pc.sum(pc.is_in(table.column("snapshot_version"), value_set=known)).as_py())
     words = [f"{word} {at:%Y-%m-%d %H:%M:%S}" for word, at in (("from", since), ("to", until)) if at is not None]
     return Judged(table, " ".join(words), learned)
+
+
+def _learned(readings: Sequence[Reading]) -> set[Batch]:
+    """The micro-batches that any of these versions has learned, on whatever branch: a challenger stands on nothing but its own
+    rows, and what is learned again stands in other versions."""
+    commits = [commit for reading in readings for commit in reading.commits]
+    for reading in readings:
+        for row in reading.commits:
+            begun = row.kind == CHALLENGE and row.batch_id is None
+            if begun and row.parent is not None and row.row_counts.get(TOTALS):
+                commits += reading.history.commits(row.parent)
+    return {batch_of(commit) for commit in commits if commit.batch_id is not None}
 
 
 def _said(table: pa.Table) -> pa.Table:

@@ -111,14 +111,17 @@ def _events(parent: Reading, chosen: Sequence[Snapshot], settings: Settings, sta
         more = {"version": version, "before": before, "kind": kinds_of(table, settings)}
         parts.append(columns_of(table, settings.model.features) | more)
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    wait = label_wait(settings)
+    if wait is not None:  # a correction of an impression changes nothing of it
+        kept = ~((columns["kind"] == IMPRESSION) & columns["corrects"])
+        columns = {name: values[kept] for name, values in columns.items()}
     at, before = last_said(columns["dedup_key"], columns["version"], columns["corrects"])
     columns = {name: values[at] for name, values in columns.items()} | {"corrects": before}
     order = np.lexsort((columns["revision"], columns["event_hash"], columns["event_at"]))
-    wait = label_wait(settings)
     if wait is None:
         return events_of(columns, order)
     # As the stream had it: what had expired when it was accepted is not learned now either.
-    expired = (columns["kind"] == IMPRESSION) & ((columns["event_at"] < columns["before"] - wait) | columns["corrects"])
+    expired = (columns["kind"] == IMPRESSION) & (columns["event_at"] < columns["before"] - wait)
     order = order[~expired[order]]
     clock = chosen[-1].event_clock or 0
     return at_once(events_of(columns, order), columns["kind"][order], wait, clock, start.waiting)[0]

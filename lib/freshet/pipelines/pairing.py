@@ -16,9 +16,12 @@ Sums = Mapping[str, tuple[float, int]]
 """Slice -> sum and count."""
 
 
-def batch_of(row: Snapshot) -> tuple[str | None, int | None]:
-    """The micro-batch that a version learned."""
-    return row.checkpoint_id, row.batch_id
+Batch = tuple[str | None, int | None, str | None]
+
+
+def batch_of(row: Snapshot) -> Batch:
+    """The micro-batch that a version learned: its number in a checkpoint, and what it read."""
+    return row.checkpoint_id, row.batch_id, row.fingerprint
 
 
 def side_by_side(history: History, mine: Sequence[Snapshot], version: int) -> list[tuple[Snapshot, Snapshot]]:

@@ -19,7 +19,7 @@ from freshet.pipelines.challengers import Challenger, in_step, weighed
 from freshet.pipelines.opening import open_reading
 from freshet.pipelines.requesting import answer, ask
 from freshet.pipelines.rolling import as_learned
-from freshet.pipelines.starting import Opened, open_learner, turn
+from freshet.pipelines.starting import Opened, new_run, open_learner, turn
 from freshet.policy.gate import PUBLISH, REFUSE, Verdict
 from freshet.program import actor
 from freshet.schema import DECISIONS, PARAMETERS
@@ -89,16 +89,17 @@ def _take_over(opened: Opened, one: Challenger, words: str, evidence: dict[str, 
     others = {name: texts for name, texts in opened.given.challengers.learners.items() if name != one.name}
     settings = mine.settings.model_copy(update={"challengers": opened.given.challengers.model_copy(update={"learners": others})})
     rows = rows_of(mine.head, opened.head)
-    opened.given = settings
-    turn(opened, settings)
-    number = opened.history.next_version()
+    number, run = opened.history.next_version(), new_run()
     fields = {
         "kind": PROMOTE, "reason": f"challenger {one.name}: {', '.join(evidence['settings'])}", "digest": mine.head.hex_digest,
         "row_counts": mine.head.row_counts, "published": None if newest.published is None else number,
+        "settings": settings.to_json(), "run": run,
     }
     decision = decision_row(PROMOTE, number, f"challenger {one.name}: {words}", evidence, actor, newest.version)
     parts = {PARAMETERS.name: rows, DECISIONS.name: decision}
     row = opened.writer.commit(opened.writer.begin(), parts, fields)
+    opened.given = settings
+    turn(opened, settings, run)
     mine.head.waiting = opened.head.waiting
     opened.head = mine.head  # ids and the dedup window are the model's already
     mine.place.close()

@@ -56,13 +56,14 @@ from sums
 # Both scored the same events of a micro-batch before they learned them; sums are over the versions of one branch of a challenger.
 CHALLENGERS_SQL = """
 with one as (
-  select version, branch, kind, checkpoint_id, batch_id, m.metric, m.scoring, m.slice, m.total, m.events
+  select version, branch, kind, checkpoint_id, batch_id, fingerprint, m.metric, m.scoring, m.slice, m.total, m.events
   from all_snapshots lateral view explode(metrics) as m
   where kind in ('learn', 'challenge') and m.learner = get_json_object(settings, '$.model.name')
 ), mine as (select * from one where kind = 'challenge'), theirs as (select * from one where kind = 'learn'), both as (
   select mine.branch, mine.version, theirs.version as model_version, metric, scoring, slice, mine.events,
     mine.total as mine, theirs.total * mine.events / theirs.events as model
-  from mine join theirs using (checkpoint_id, batch_id, metric, scoring, slice) where mine.events > 0 and theirs.events > 0
+  from mine join theirs using (checkpoint_id, batch_id, fingerprint, metric, scoring, slice)
+  where mine.events > 0 and theirs.events > 0
 )
 select regexp_extract(branch, '^challenger-(.*)@', 1) as challenger, branch, version, model_version, metric, scoring, slice, events,
   mine / events as value, model / events as model_value,

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from freshet.errors import CheckFailed, FreshetError
 from freshet.program import actor
 from freshet.schema import DECISIONS, REQUESTS
-from freshet.store.decisions import REQUEST_ID, decisions, request
+from freshet.store.decisions import CANNOT, REQUEST_ID, decisions, request
 from freshet.store.lock import model_lock
 from freshet.store.snapshots import History
 from freshet.store.tables import Tables
@@ -36,9 +36,11 @@ def answer(tables: Tables, request_id: str, patience: float = PATIENCE) -> dict[
         found = tables.collect(DECISIONS.name, rows).to_pylist()
         if found:
             one = found[0]
+            known = json.loads(one["evidence"])
             if one["kind"] == "refuse":
-                raise CheckFailed(f"The learner refused: {one['reason']}", version=one["version"], request_id=request_id)
-            return {"decision": one["kind"], "reason": one["reason"], **json.loads(one["evidence"])}
+                refused = FreshetError if known.get(CANNOT) else CheckFailed  # as without a learner: not to be done, or not allowed
+                raise refused(f"The learner refused: {one['reason']}", version=one["version"], request_id=request_id)
+            return {"decision": one["kind"], "reason": one["reason"], **known}
         time.sleep(LOOK_EVERY)
     raise FreshetError(
         f"The learner has not answered request {request_id} within {patience:g} seconds.",

@@ -17,7 +17,7 @@ from freshet.pipelines.rivals import is_candidate, publish_candidate
 from freshet.pipelines.rolling import roll_back
 from freshet.pipelines.starting import Opened
 from freshet.schema import DECISIONS, REQUESTS
-from freshet.store.decisions import REQUEST_ID, decision_row, open_requests
+from freshet.store.decisions import CANNOT, REQUEST_ID, decision_row, open_requests
 from freshet.store.snapshots import MAINTAIN, PROMOTE, PUBLISH, RETRAIN, ROLLBACK
 
 
@@ -62,13 +62,13 @@ class Requests:
             self._kinds[kind](json.loads(one["arguments"] or "{}"), one["reason"], asked)
         except CheckFailed as refusal:
             self._say(str(refusal))  # the decision stands
-        except (FreshetError, TypeError, ValueError) as refusal:
+        except (FreshetError, KeyError, TypeError, ValueError) as refusal:
             if self._opened.history.next_version() != before:
                 raise  # half of it is done: the next start goes on with it
-            self._refuse(one, str(refusal))
+            self._refuse(one, f"its arguments lack {refusal}" if isinstance(refusal, KeyError) else str(refusal))
 
     def _refuse(self, one: Mapping[str, Any], why: str) -> None:
-        self._decide("refuse", why, {REQUEST_ID: one[REQUEST_ID]}, one["actor"])
+        self._decide("refuse", why, {REQUEST_ID: one[REQUEST_ID], CANNOT: True}, one["actor"])
         self._say(why)
 
     def _decide(self, kind: str, reason: str, evidence: Mapping[str, Any], actor: str) -> None:

@@ -68,7 +68,9 @@ def retrain(
     if settings.retrain.split != TIME:
         return {**told.evidence, "note": f"retrain.split {settings.retrain.split} only measures: no candidate was made"}
     say("handing the candidate over")
-    parts = {PARAMETERS.name: rows_of(made.head, online), DISTANCES.name: as_rows(apart), **material.parts}
+    parts = {PARAMETERS.name: rows_of(made.head, online), **material.parts}
+    if apart:  # what is only counted is the same in both
+        parts[DISTANCES.name] = as_rows(apart)
     return {**told.evidence, "digest": told.digest, **hand_over(parent.tables, settings, parts, told)}
 
 

@@ -120,7 +120,8 @@ class Follower:
 
     def step(self, most: int | None = AHEAD) -> bool:
         """Let the candidate learn, and decide about it when it has caught up and enough was scored; whether it took over."""
-        if self._made is None:
+        # What is learned again while nothing is learned would be passed by, though the line did learn it.
+        if self._made is None or self._opened.settings.model.frozen:
             return False
         if self._candidate is None:
             self._candidate = Candidate(self._opened, self._made)
@@ -167,6 +168,10 @@ def publish_candidate(opened: Opened, version: int, *, actor: str, reason: str, 
     if made is None or made.kind != RETRAIN or made.parent is None or not opened.history.on_path(newest.version, made.parent):
         what = f"Version {version} is no candidate of what the model stands on."
         raise FreshetError(what, remedy="Retrain again.", version=version)
+    if opened.settings.model.frozen:
+        raise FreshetError(
+            f"Nothing is learned now, and candidate {version} would have to catch up first.",
+            remedy="Publish it when the model learns again; see `freshet decisions`.", version=version)
     candidate = Candidate(opened, made)
     candidate.catch_up()
     row = candidate.take_over(Verdict(PUBLISH, "forced", reason), actor, asked)

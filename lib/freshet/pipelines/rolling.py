@@ -20,11 +20,11 @@ from freshet.pipelines.micro_batch import Prepared, as_quarantine, prepare, take
 from freshet.pipelines.opening import Reading, load_head, load_memory, open_reading
 from freshet.pipelines.pairing import batch_of
 from freshet.pipelines.requesting import answer, ask
-from freshet.pipelines.starting import Opened, changed_structure, open_learner, turn
+from freshet.pipelines.starting import Opened, changed_structure, new_run, open_learner, turn
 from freshet.pipelines.stopwatch import Stopwatch
-from freshet.pipelines.watching import changed_at
+from freshet.pipelines.watching import last_change
 from freshet.program import actor
-from freshet.schema import CORRECTED, DECISIONS, QUARANTINE
+from freshet.schema import ACCEPTED, CORRECTED, DECISIONS, QUARANTINE
 from freshet.settings import Settings
 from freshet.store.decisions import GATE, STRATEGY, decision_row, decisions
 from freshet.store.events import read_events
@@ -33,6 +33,7 @@ from freshet.store.snapshots import ITEMS, LEARN, LEARNING, PROMOTE, PUBLISH, RE
 
 SKIP, AGAIN = "skip", "relearn"
 EXCLUDED = "excluded"
+FOR_EVER = 1e11  # seconds
 
 
 def rollback(
@@ -55,8 +56,12 @@ def rollback(
 def as_learned(reading: Reading, settings: Settings) -> Settings:
     """The settings the model was last learned with, before a strategy changed them for a while and not frozen, here: where it is
     and where it runs is the given ones' to say."""
-    changed = changed_at(reading.tables, reading.history)
-    recorded = Settings.from_json(History.settings_of(reading.tables, reading.version if changed is None else changed))
+    recorded = Settings.from_json(History.settings_of(reading.tables, reading.version))
+    changed = last_change(reading.tables, reading.history)
+    if changed is not None:
+        before = Settings.from_json(History.settings_of(reading.tables, changed[0]))
+        if before.with_change(changed[1]) == recorded:  # and not those that somebody has given since
+            recorded = before
     return here(recorded, settings)
 
 
@@ -88,13 +93,15 @@ def roll_back(
         _check_learns(opened)
     evidence = {"events": events, "where": where, **asked}
     decision = decision_row("roll back", to, reason, evidence, actor, newest.version)
-    recorded = Settings.from_json(History.settings_of(opened.tables, to))
-    if changed_structure(recorded, opened.given):  # before a challenger with other rows was promoted: its row must say so
-        opened.given = here(recorded, opened.given)
-        turn(opened, opened.given)
-    row = opened.writer.rollback(to, reason, {DECISIONS.name: decision})
-    if opened.settings != opened.given:
-        turn(opened, opened.given)  # what a strategy has changed ends here
+    recorded, wanted = Settings.from_json(History.settings_of(opened.tables, to)), opened.given
+    if changed_structure(recorded, wanted):  # before a challenger with other rows was promoted
+        wanted = here(recorded, wanted)
+    # What a strategy has changed ends here, and the row says so.
+    run = opened.run if opened.settings == wanted else new_run()
+    row = opened.writer.rollback(to, reason, {DECISIONS.name: decision}, {"settings": wanted.to_json(), "run": run})
+    if opened.settings != wanted:
+        opened.given = wanted
+        turn(opened, wanted, run)
     reload(opened, row)
     done = {"version": row.version, "to": to, "left": newest.version, "branch": row.branch}
     return done | learn_again(opened, to, newest.version, where, say) if events == AGAIN else done
@@ -183,7 +190,7 @@ def learn_again(
     return counts
 
 
-def _learned(row: Snapshot) -> tuple[object, object]:
+def _learned(row: Snapshot) -> tuple[object, ...]:
     """What a version learned: a micro-batch, or what the table `items` said, by the reason that names its version."""
     return (ITEMS, row.reason) if row.kind == ITEMS else batch_of(row)
 
@@ -229,13 +236,23 @@ def _batch_again(opened: Opened, row: Snapshot, events: pa.Table | None, where: 
 
 
 def _prepared(opened: Opened, row: Snapshot, batch: CleanBatch, watch: Stopwatch) -> Prepared:
+    """The micro-batch learned once more: all of its events were accepted, so none is late now."""
+    newest = opened.history.newest(opened.writer.line)
+    assert newest is not None
+    out = f"To leave it and what came after it behind: freshet rollback --to {newest.version} --reason ..."
+    cleaning = opened.settings.clean.model_copy(update={"dedup_window": FOR_EVER})
+    settings = opened.settings.model_copy(update={"clean": cleaning})
     try:
-        return prepare(opened.head, opened.learner, batch, opened.settings, opened.place, watch)
+        prepared = prepare(opened.head, opened.learner, batch, settings, opened.place, watch)
     except BatchRefused as refusal:
-        newest = opened.history.newest(opened.writer.line)
-        assert newest is not None
-        remedy = f"{refusal.remedy} To leave it and what came after it behind: freshet rollback --to {newest.version} --reason ..."
-        raise BatchRefused(f"{refusal.what} (version {row.version} again)", remedy=remedy, **refusal.facts) from refusal
+        what = f"{refusal.what} (version {row.version} again)"
+        raise BatchRefused(what, remedy=f"{refusal.remedy} {out}", **refusal.facts) from refusal
+    if prepared.admitted.counts[ACCEPTED] != batch.read:
+        lost = batch.read - prepared.admitted.counts[ACCEPTED]
+        raise FreshetError(
+            f"{lost} of {batch.read} events of version {row.version} count as repeats of others, which they did not when they were "
+            "learned.", remedy=f"Set clean.dedup_window to what it was then. {out}", version=row.version, lost=lost)
+    return prepared
 
 
 def _quarantined(opened: Opened, row: Snapshot) -> pa.Table:

@@ -77,6 +77,11 @@ class OnBranch:
         return self.writer.commit(attempt, parts, {**self.told, **fields}, beside)
 
 
+def new_run() -> str:
+    """Id of what is learned in one process with one set of settings."""
+    return secrets.token_hex(6)
+
+
 @contextmanager
 def open_learner(
     spark: SparkSession, settings: Settings, adopt_checkpoint: bool, say: Callable[[str], None], from_here: bool = False
@@ -86,7 +91,7 @@ def open_learner(
     `adopt_checkpoint` takes any checkpoint; so does `from_here`, for a stream that passes by what the source holds.
     """
     store = settings.store
-    run = secrets.token_hex(6)
+    run = new_run()
     check_challengers(settings)
     with ExitStack() as stack:
         stack.enter_context(model_lock(store.root, store.checkpoint_path))
@@ -116,10 +121,10 @@ def open_learner(
         yield opened
 
 
-def turn(opened: Opened, settings: Settings) -> None:
-    """Learn with other settings of the optimizer from here on; the head stays."""
+def turn(opened: Opened, settings: Settings, run: str | None = None) -> None:
+    """Learn with other settings from here on, under that run (default: a new one); the head stays."""
     opened.place.close()
-    opened.settings, opened.learner, opened.run = settings, new_learner(settings), secrets.token_hex(6)
+    opened.settings, opened.learner, opened.run = settings, new_learner(settings), run or new_run()
     opened.place = Placement(opened.spark, opened.learner.model, settings)
     opened.writer.begin_run(opened.run, settings.to_json())
 
@@ -129,8 +134,11 @@ def as_writer(tables: Tables, settings: Settings, reason: str) -> Iterator[Write
     """Hold a model without its head, for what only writes rows about it. Raises AlreadyRunning while a learner holds it."""
     with model_lock(settings.store.root, settings.store.checkpoint_path):
         tables.create()  # those that have come since there is this model
-        run = secrets.token_hex(6)
-        yield Writer.start(tables, History.load(tables), run=run, settings=settings.to_json(), reason=reason)
+        history, run = History.load(tables), new_run()
+        newest = history.newest()
+        # Who only writes about a model says nothing of how it learns: the settings it was learned with stay the recorded ones.
+        recorded = settings.to_json() if newest is None else History.settings_of(tables, newest.version)
+        yield Writer.start(tables, history, run=run, settings=recorded, reason=reason)
 
 
 def check_challengers(settings: Settings) -> None:

@@ -235,9 +235,8 @@ def _state(taken: Sequence[Mapping[str, Any]], history: History, cool_down: int)
     last = in_force(taken, history)
     left = 0 if last is None else last["evidence"]["batches"] - since(last)
     if last is not None and left > 0:
-        known = last["evidence"]
-        state.change, state.left = Change(known["factor"], known["batches"], known.get("kind", RATES)), left
-        state.signal = known.get("of", METRIC)
+        state.change, state.left = _change(last), left
+        state.signal = last["evidence"].get("of", METRIC)
     return state
 
 
@@ -249,10 +248,16 @@ def in_force(taken: Sequence[Mapping[str, Any]], history: History) -> Mapping[st
     return None if ended else changes[-1]
 
 
-def changed_at(tables: Tables, history: History) -> int | None:
-    """The version from which learning is another one than was set, None where it is as set."""
-    last = in_force(_own(tables, history), history)
-    return None if last is None else int(last["snapshot_version"])
+def last_change(tables: Tables, history: History) -> tuple[int, Change] | None:
+    """The last change of learning, maybe over by now, and the version whose commit holds the decision: it was still learned with
+    the settings from before it."""
+    made = [row for row in _own(tables, history) if row["kind"] == ADAPT and row["evidence"]["batches"]]
+    return (int(made[-1]["snapshot_version"]), _change(made[-1])) if made else None
+
+
+def _change(row: Mapping[str, Any]) -> Change:
+    known = row["evidence"]
+    return Change(known["factor"], known["batches"], known.get("kind", RATES))
 
 
 def alert(command: Sequence[str], told: Mapping[str, Any], say: Callable[[str], None]) -> None:

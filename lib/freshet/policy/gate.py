@@ -13,7 +13,7 @@ high < -margin. Ratio estimator: Cochran, Sampling Techniques (1977), section 6.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -61,10 +61,10 @@ class Verdict:
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
-def judge(seen: Sequence[Paired], learned: int, norm_growth: float, rules: GateSettings) -> Verdict | None:
-    """`weigh`, and None while it is not time to look."""
+def judge(seen: Sequence[Paired], learned: int, norm_growth: Callable[[], float], rules: GateSettings) -> Verdict | None:
+    """`weigh`, and None while it is not time to look: `norm_growth`, which takes all rows of items, is not asked for then."""
     events = [paired.sums[ALL][2] for paired in seen]
-    return weigh(seen, learned, norm_growth, rules) if _time_to_look(events, rules.min_events) else None
+    return weigh(seen, learned, norm_growth(), rules) if _time_to_look(events, rules.min_events) else None
 
 
 def weigh(seen: Sequence[Paired], learned: int, norm_growth: float, rules: GateSettings) -> Verdict:

@@ -127,10 +127,12 @@ class Writer:
         with self._lock:
             yield
 
-    def rollback(self, version: int, reason: str, parts: Mapping[str, pa.Table] | None = None) -> Snapshot:
+    def rollback(
+        self, version: int, reason: str, parts: Mapping[str, pa.Table] | None = None, told: Mapping[str, Any] | None = None
+    ) -> Snapshot:
         """Go on from an older version on a new branch `line@N`: the versions between stay readable and are not part of
-        it. What was published of them is no longer, the version gone back to is in its stead. Raises StateDamaged when there
-        is no such version."""
+        it. What was published of them is no longer, the version gone back to is in its stead. `told`: further columns of the
+        row. Raises StateDamaged when there is no such version."""
         with self._lock:
             self.history.path_of(version)  # raises where there is no such version
             old, newest = self.history.get(version), self.history.newest(self.line)
@@ -140,6 +142,7 @@ class Writer:
                 published = version
             fields = {
                 "digest": old.digest, "row_counts": old.row_counts, "event_clock": old.event_clock, "published": published,
+                **(told or {}),
             }
             return self.branch_off(ROLLBACK, version, reason, fields, parts or {}, self.line)
 

@@ -24,6 +24,7 @@ DECISION = pa.schema([
 ])  # fmt: skip
 # A decision that answers a request names it in its evidence under this key: answered requests are known by that.
 REQUEST_ID = "request_id"
+CANNOT = "cannot"  # in the evidence of a refusal of what nobody could have done, rules or not
 GATE, STRATEGY = "gate", "strategy"  # the actors of what they decide
 
 
