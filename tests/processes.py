@@ -14,7 +14,7 @@ from sites import Site
 
 LIB = Path(__file__).parents[1] / "lib"
 # A process of a few micro-batches ends before the JVM's second compiler has paid for itself.
-QUICK_START = "spark.driver.extraJavaOptions: -XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+QUICK_START = "spark.driver.extraJavaOptions: -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=240m"
 PATIENCE = 300.0  # seconds after which a process hangs; a slow machine is none of a test's business
 
 

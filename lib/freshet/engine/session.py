@@ -131,7 +131,9 @@ def test_session(folder: str) -> SparkSession:
     conf = {
         "spark.sql.warehouse.dir": f"{folder}/warehouse",
         # Small data, many plans: the JVM's second compiler and parallel collectors would take the cores from the tests.
-        "spark.driver.extraJavaOptions": f"-Dderby.system.home={folder}/derby -XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+        "spark.driver.extraJavaOptions": f"-Dderby.system.home={folder}/derby -XX:TieredStopAtLevel=1 -XX:+UseSerialGC "
+        # A quarter of a gigabyte, as with both compilers: what fits 48 MB would be swept and compiled again all the time.
+        "-XX:ReservedCodeCacheSize=240m",
         "spark.local.dir": f"{folder}/local",
         "spark.sql.execution.arrow.pyspark.validateSchema.enabled": "true",
         "spark.python.worker.faulthandler.enabled": "true",
