@@ -60,7 +60,7 @@ def test_orphans_go_only_when_their_attempt_is_closed(model: Any, arm: Callable[
     arm("")
     assert sum(remove_orphans(model.writer).values()) == 0  # version 1 is free: for all we know it is being committed
     model.learn({1: 1.0})
-    assert remove_orphans(model.writer) == {"events": 0, "quarantine": 0, "ids": 0, "parameters": 1, "decisions": 0}
+    assert remove_orphans(model.writer) == {"events": 0, "quarantine": 0, "ids": 0, "parameters": 1, "decisions": 0, "distances": 0}
     arm("before_snapshot_row")
     with pytest.raises(Injected):
         model.learn({1: 77.0})
