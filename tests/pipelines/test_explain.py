@@ -40,9 +40,9 @@ def test_every_part_names_its_row_and_who_changed_it(site, user) -> None:
     had = {row["item_id"] for row in site.sql(f"select item_id from events where user_id = '{user}'")}
     assert {part["of"] for part in found["parts"] if part["what"] == "had"} <= had
     assert {part["of"].split("=")[0] for part in found["parts"] if part["what"] == "context"} == {"device"}
+    everything = site.sql("select block, key, snapshot_version as version, count from parameters_log order by version desc")
     for part in found["parts"]:
-        logged = site.sql(f"select snapshot_version as version, count from parameters_log where block = '{part['block']}' "
-                          f"and key = {part['key']} order by 1 desc")
+        logged = [row for row in everything if (row["block"], row["key"]) == (part["block"], part["key"])]
         assert [one["version"] for one in part["changed"]] == [row["version"] for row in logged[:3]]
         assert part["changed"][0]["so_far"] == logged[0]["count"]
     text = in_words(found)
