@@ -30,7 +30,7 @@ help: ## print this list
 demo: setup ## watch a recommender learn from a stream, kill it, start it again
 	@$(JAVA) .venv/bin/freshet demo $(ARGS)
 
-test: setup ## run all tests (about 20 minutes on 2 cores)
+test: setup ## run all tests (20 to 35 minutes on 2 cores)
 	@$(JAVA) .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: .venv/ready ## check style
