@@ -28,7 +28,7 @@ def test_what_is_left_is_the_formula() -> None:
     assert np.abs(after(ages + 1.0) - wanted).max() > 0.1
 
 
-def test_no_age_changes_no_bit_and_a_great_one_leaves_a_new_row() -> None:
+def test_no_age_forgets_nothing_and_a_great_one_leaves_a_new_row() -> None:
     values, start = rows()
     assert np.abs(after(np.zeros(50)) - values).max() < 1e-6
     assert np.array_equal(after(np.full(50, 2000.0)), np.concatenate([start, np.zeros((50, 3), np.float32)], axis=1))

@@ -10,7 +10,6 @@ are others than before, it begins anew on another branch. Events, quarantine and
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,7 +30,7 @@ from freshet.pipelines.pairing import batch_of, paired, side_by_side
 from freshet.pipelines.placing import Placement
 from freshet.pipelines.replay import relearn
 from freshet.pipelines.rows import to_arrow
-from freshet.pipelines.starting import OnBranch, Opened, changed_structure
+from freshet.pipelines.starting import OnBranch, Opened, changed_structure, new_run
 from freshet.policy.gate import HOLD, Verdict, weigh
 from freshet.schema import DECISIONS, ITEM_ATTRIBUTES, PARAMETERS
 from freshet.settings import OWN, Settings, over
@@ -230,8 +229,8 @@ def open_one(opened: Opened, name: str) -> Challenger:
     head.ids, head.seen, head.revisions = opened.head.ids, opened.head.seen, opened.head.revisions
     head.clock = opened.head.clock
     place = Placement(opened.spark, learner.model, settings)
-    run = secrets.token_hex(6)
-    return Challenger(name, replace(opened, settings=settings, given=settings, learner=learner, head=head, place=place, run=run))
+    mine = replace(opened, settings=settings, given=settings, learner=learner, head=head, place=place, run=new_run())
+    return Challenger(name, mine)
 
 
 def on_branch(one: Challenger) -> Challenger:
