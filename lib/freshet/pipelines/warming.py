@@ -8,6 +8,7 @@ from contextlib import suppress
 import numpy as np
 
 from freshet.errors import BatchRefused
+from freshet.learner import Learner
 from freshet.models import MODELS
 from freshet.models.contract import Events
 from freshet.pipelines.assembly import new_head, new_learner
@@ -19,15 +20,15 @@ EVENTS = 64
 def warm(settings: Settings) -> threading.Thread:
     """Learn two tiny micro-batches of nothing in a thread, so that every kernel is compiled or read from its cache.
 
-    What is learned goes nowhere. The first real micro-batch then waits for the rest of it at most.
+    What is learned goes nowhere. The first real micro-batch then waits for the rest of it at most. Settings that no learner can have
+    are refused here, and not in the thread.
     """
-    thread = threading.Thread(target=_learn_nothing, args=(settings,), name="warming", daemon=True)
+    thread = threading.Thread(target=_learn_nothing, args=(settings, new_learner(settings)), name="warming", daemon=True)
     thread.start()
     return thread
 
 
-def _learn_nothing(settings: Settings) -> None:
-    learner = new_learner(settings)
+def _learn_nothing(settings: Settings, learner: Learner) -> None:
     head = new_head(learner.model, settings)
     number = np.arange(EVENTS, dtype=np.int64)
     for batch in range(2):
@@ -45,7 +46,8 @@ def main() -> None:
     """Compile the kernels of every model into numba's cache on disk."""
     settings = Settings()
     for name in MODELS:
-        _learn_nothing(settings.model_copy(update={"model": settings.model.model_copy(update={"name": name})}))
+        chosen = settings.model_copy(update={"model": settings.model.model_copy(update={"name": name})})
+        _learn_nothing(chosen, new_learner(chosen))
 
 
 if __name__ == "__main__":
