@@ -20,8 +20,8 @@ EVENTS = 64
 def warm(settings: Settings) -> threading.Thread:
     """Learn two tiny micro-batches of nothing in a thread, so that every kernel is compiled or read from its cache.
 
-    What is learned goes nowhere. The first real micro-batch then waits for the rest of it at most. Settings that no learner can have
-    are refused here, and not in the thread.
+    What is learned goes nowhere. The first real micro-batch then waits for the rest of it at most. Settings that no learner can
+    have are refused here, and not in the thread.
     """
     thread = threading.Thread(target=_learn_nothing, args=(settings, new_learner(settings)), name="warming", daemon=True)
     thread.start()
