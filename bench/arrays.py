@@ -25,7 +25,7 @@ def chosen(*sets: str) -> Settings:
 def keys(numbers: np.ndarray, space: str) -> np.ndarray:
     """int64 keys of numbered users or items, scattered as hashes are."""
     offset = 0 if space == USER else 1 << 40
-    return mix((numbers + offset).astype(np.uint64)).astype(np.int64)
+    return mix((numbers.astype(np.int64) + offset).astype(np.uint64)).astype(np.int64)
 
 
 def events(

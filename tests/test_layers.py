@@ -43,7 +43,7 @@ LAYERS = {
     ),
     "detectors": layer("detectors", "facts settings", "numpy river", IMPURE),
     "engine": layer("engine", "facts settings learning engine", "numpy pandas pyarrow pyspark py4j sqlglot xxhash"),
-    "store": layer("store", "facts settings store", "numpy pyarrow pyspark py4j delta xxhash"),
+    "store": layer("store", "facts settings store", "numpy pyarrow pyspark py4j delta deltalake sqlglot"),
     "demo": layer("demo", "facts settings demo", "numpy pyarrow"),
     "pipelines": layer(
         "pipelines", "facts settings kernels learning detectors engine store demo pipelines",

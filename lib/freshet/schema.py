@@ -20,6 +20,8 @@ LAST_CONTEXT = "last_context"
 SEGMENT = "segment"
 ITEM_ATTRIBUTES = "item_attributes"
 
+CHECK_SEED = 7  # goes before an id where it is hashed a second time: two ids of one key differ in that
+
 # What became of an event that was read: the four add up to `read` (promise 4).
 ACCEPTED, QUARANTINED, DUPLICATE, LATE = "accepted", "quarantined", "duplicate", "late"
 CORRECTED = "corrected"  # those of the accepted that correct an event accepted before

@@ -10,8 +10,8 @@ import xxhash
 
 from freshet.errors import StateDamaged
 from freshet.failpoint import Injected
+from freshet.pipelines.learned_events import dedup_keys, id_checks, natural_ids, read_events
 from freshet.store.decisions import REQUEST_ID, decision_row, decisions, open_requests, request
-from freshet.store.events import dedup_keys, id_checks, natural_ids, read_events
 from freshet.store.snapshots import History
 
 pytestmark = pytest.mark.spark
@@ -84,7 +84,7 @@ def test_dedup_window_and_known_ids_follow_the_path(learned: Any) -> None:
     assert sorted(checks.column("key").to_pylist()) == sorted(key_of(f"u{i}") for i in (1, 2, 4, 5))
     assert len(set(checks.column("check").to_pylist())) == 4
     assert set(checks.column("check").to_pylist()).isdisjoint(checks.column("key").to_pylist())
-    names = natural_ids(learned.tables, learned.history, 2).toArrow().column("natural_id").to_pylist()
+    names = natural_ids(learned.tables, learned.history, 2).column("natural_id").to_pylist()
     assert sorted(names) == ["u1", "u2", "u3"]
 
 
@@ -116,9 +116,9 @@ def test_a_request_is_open_until_a_committed_decision_answers_it(model: Any, arm
     with pytest.raises(Injected):
         model.writer.commit(model.writer.begin(), answer, {})
     arm("")
-    waiting = open_requests(model.tables, model.history).to_pylist()
+    waiting = open_requests(model.tables, model.history)
     assert [row["request_id"] for row in waiting] == [first, second]
     assert (waiting[1]["kind"], waiting[1]["arguments"], waiting[1]["reason"]) == ("skip", '{"batch": 3}', "bad hour")
     model.writer.commit(model.writer.begin(), answer, {})
-    assert [row["request_id"] for row in open_requests(model.tables, model.history).to_pylist()] == [second]
-    assert decisions(model.tables, model.history).count() == 1
+    assert [row["request_id"] for row in open_requests(model.tables, model.history)] == [second]
+    assert len(decisions(model.tables, model.history)) == 1

@@ -14,8 +14,10 @@ import xxhash
 
 from freshet.errors import StateDamaged
 from freshet.kernels.digest import as_hex, block_seed, fold, row_digests
+from freshet.schema import PARAMETERS
+from freshet.store.files import committed
 from freshet.store.maintain import compact
-from freshet.store.parameters import digest, load_arrow, log, state
+from freshet.store.parameters import digest, load_arrow, state
 from freshet.store.snapshots import History
 
 pytestmark = pytest.mark.spark
@@ -91,7 +93,7 @@ def test_a_base_and_the_log_above_it_are_the_log_alone(learned: Any) -> None:
     assert learned.values(load_arrow(tables, history, 1)["user"]).keys() == {1, 2, 3, 4}
     assert state(tables, history, 5, blocks=["user"], keys=[5, 6, 7]).count() == 2
     assert state(tables, history, 5, blocks=["item"]).count() == 0
-    assert log(tables, history, 5).count() == 9
+    assert committed(tables, PARAMETERS.name, history.commits(5)).count() == 9
 
 
 def test_other_engines_read_the_same_rows(learned: Any) -> None:

@@ -18,8 +18,8 @@ from pyspark.sql.types import StringType, StructType
 from freshet.engine.rules import RULES, Limits, Plan, first_broken
 from freshet.engine.sources import Source, mapping
 from freshet.engine.times import event_time
+from freshet.schema import CHECK_SEED
 
-CHECK_SEED = 7
 MICROSECONDS = 1_000_000
 ARRIVAL, FILE = "arrived_at", "file_key"
 

@@ -27,11 +27,12 @@ def _array(dtype: object, dimensions: int, writable: bool) -> Any:
     return types.Array(dtype, dimensions, "C", readonly=not writable)
 
 
-void, boolean = types.void, types.boolean
+void, boolean, uint8 = types.void, types.boolean, types.uint8
 int32, int64, uint32, uint64 = types.int32, types.int64, types.uint32, types.uint64
 float32, float64 = types.float32, types.float64
 
 IN_BOOL, OUT_BOOL = _array(boolean, 1, False), _array(boolean, 1, True)
+IN_U1 = _array(uint8, 1, False)
 IN_I4, OUT_I4 = _array(int32, 1, False), _array(int32, 1, True)
 IN_I8, OUT_I8 = _array(int64, 1, False), _array(int64, 1, True)
 IN_U8, OUT_U8 = _array(uint64, 1, False), _array(uint64, 1, True)

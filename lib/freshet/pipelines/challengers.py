@@ -25,6 +25,7 @@ from freshet.models.contract import Events, Rows
 from freshet.paired import norm_growth
 from freshet.pipelines.assembly import new_head, new_learner
 from freshet.pipelines.items import take_again
+from freshet.pipelines.learned_events import read_events
 from freshet.pipelines.opening import Reading, load_head
 from freshet.pipelines.pairing import batch_of, paired, side_by_side
 from freshet.pipelines.placing import Placement
@@ -36,7 +37,6 @@ from freshet.schema import DECISIONS, ITEM_ATTRIBUTES, PARAMETERS
 from freshet.settings import OWN, Settings, over
 from freshet.store.commit import Beside
 from freshet.store.decisions import decision_row
-from freshet.store.events import read_events
 from freshet.store.snapshots import CHALLENGE, ITEMS, LEARNING, MAINTAIN, PROMOTE, REBASE, ROLLBACK, History, Snapshot
 
 LINE = "challenger-"

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
 from freshet.asking import Items, ask, item_rows, last_context, newest, on_offer
 from freshet.engine.features import given_context, natural_key
@@ -19,15 +19,15 @@ from freshet.leader import Choice, choices, leader
 from freshet.learner import Learner
 from freshet.models.contract import Asked, Part
 from freshet.pipelines.assembly import half_lives, new_learner, segments
+from freshet.pipelines.learned_events import natural_ids
 from freshet.pipelines.list_rules import list_rules
 from freshet.pipelines.opening import Reading, open_published
 from freshet.pipelines.recommend import Names, partial_head
 from freshet.pipelines.starting import check_structure
-from freshet.schema import POPULARITY, SEGMENT
+from freshet.schema import PARAMETERS, POPULARITY, SEGMENT
 from freshet.segments import SegmentSpec, segment_extras
 from freshet.settings import ListSettings, Settings
-from freshet.store import parameters
-from freshet.store.events import natural_ids
+from freshet.store.files import rows_of
 
 LAST = 3  # changes that are told of a row
 DAY = 86_400_000_000  # microseconds
@@ -123,17 +123,18 @@ def _told(reading: Reading, head: Head, parts: list[Part]) -> list[dict[str, Any
 
 def _names(reading: Reading, keys: list[int]) -> dict[tuple[str | None, int | None], str]:
     """(id space, key) -> natural id."""
-    known = natural_ids(reading.tables, reading.history, reading.version).where(F.col("key").isin(sorted(set(keys))))
-    return {(row["block"], row["key"]): row["natural_id"] for row in known.toArrow().to_pylist()}
+    known = natural_ids(reading.tables, reading.history, reading.version)
+    mine = known.filter(pc.is_in(known.column("key"), pa.array(sorted(set(keys)), pa.int64())))
+    return {(row["block"], row["key"]): row["natural_id"] for row in mine.to_pylist()}
 
 
 def _changes(reading: Reading, rows: list[tuple[str, int]]) -> dict[tuple[str, int], list[dict[str, Any]]]:
     """(block, key) -> its committed changes, oldest first: the version, and how many events were behind it."""
-    log = parameters.log(reading.tables, reading.history, reading.version)
     blocks, keys = (sorted(set(part)) for part in zip(*rows, strict=True))
-    wanted = log.where(F.col("block").isin(blocks) & F.col("key").isin(keys))
+    mine, columns = (("block", "in", blocks), ("key", "in", keys)), ("block", "key", "snapshot_version", "count")
+    log = rows_of(reading.tables, PARAMETERS.name, reading.commits, columns, *mine, version=reading.version)
     found: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    for row in wanted.select("block", "key", "snapshot_version", "count").orderBy("snapshot_version").toArrow().to_pylist():
+    for row in log.sort_by("snapshot_version").to_pylist():
         own = found.setdefault((row["block"], row["key"]), [])
         before = own[-1]["so_far"] if own else 0
         own.append({"version": row["snapshot_version"], "events": row["count"] - before, "so_far": row["count"]})
@@ -182,9 +183,10 @@ def _neighbours(head: Head, learner: Learner, settings: Settings, key: int, n: i
 def _movers(reading: Reading, head: Head, learner: Learner, key: int) -> list[dict[str, Any]]:
     """The versions of the last day that moved the item's rows furthest: block, distance between the vectors, events."""
     blocks = [block.name for block in learner.model.blocks() if block.ids == "item" and block.width]
-    log = parameters.log(reading.tables, reading.history, reading.version)
-    rows = log.where(F.col("block").isin(blocks) & (F.col("key") == F.lit(key))).orderBy("block", "snapshot_version")
-    table = rows.select("block", "snapshot_version", "vector", "count", "last_event_at").toArrow()
+    columns = ("block", "snapshot_version", "vector", "count", "last_event_at")
+    mine = (("block", "in", blocks), ("key", "=", key))
+    log = rows_of(reading.tables, PARAMETERS.name, reading.commits, columns, *mine, version=reading.version)
+    table = log.sort_by("snapshot_version")
     found = []
     for block in blocks:
         before: dict[str, Any] | None = None

@@ -18,6 +18,7 @@ from freshet.policy.gate import HOLD, PUBLISH, REFUSE, Paired, Verdict, judge
 from freshet.report import Metric
 from freshet.schema import DECISIONS, SNAPSHOTS
 from freshet.store.decisions import GATE, decision_row, decisions
+from freshet.store.files import all_rows
 from freshet.store.snapshots import LEARN, REFUSED, RETRAIN, History, Snapshot
 from freshet.store.snapshots import PUBLISH as PUBLISHED
 from freshet.store.tables import Tables
@@ -144,10 +145,9 @@ def forced(tables: Tables, history: History, line: str) -> Forced | None:
     since = history.published_since(line)
     if since is None:
         return None
-    rows = decisions(tables, history).where(f"kind = '{PUBLISH}' and snapshot_version >= {int(since)}")
     newest = history.newest(line)
     assert newest is not None
-    told = tables.collect(DECISIONS.name, rows).to_pylist()
+    told = decisions(tables, history, ("kind", "=", PUBLISH), ("snapshot_version", ">=", since))
     mine = [row for row in told if history.on_path(newest.version, row["snapshot_version"])]
     last = max(mine, key=lambda row: row["snapshot_version"], default=None)
     if last is None or last["version"] != newest.published or not json.loads(last["evidence"]).get(FORCED):
@@ -167,8 +167,7 @@ def held(verdict: Verdict, stands: Forced, history: History, most: int | None) -
 
 def left_to_wait(tables: Tables, history: History, cool_down: int) -> int:
     """Micro-batches until the gate may roll back again, counted on all branches: the rollback left its own behind."""
-    mine = decisions(tables, history).where(f"kind = '{BACK}' and actor = '{GATE}'").select("snapshot_version")
-    done = tables.collect(DECISIONS.name, mine).column("snapshot_version").to_pylist()
+    done = [row["snapshot_version"] for row in decisions(tables, history, ("kind", "=", BACK), ("actor", "=", GATE))]
     return max(0, cool_down - micro_batches_since(history, max(done))) if done else 0
 
 
@@ -197,9 +196,8 @@ def evidence(tables: Tables, history: History, line: str, upto: int | None = Non
     wanted = {row.version for row in commits if row.version > refused}
     if not wanted:
         return []
-    frame = tables.read(SNAPSHOTS.name).where(f"version between {min(wanted)} and {max(wanted)}")
-    frame = frame.select("version", "commit_id", "metrics")
-    table = tables.collect(SNAPSHOTS.name, frame).sort_by("version")
+    span = (("version", ">=", min(wanted)), ("version", "<", max(wanted) + 1))
+    table = all_rows(tables, SNAPSHOTS.name, ("version", "commit_id", "metrics"), *span).sort_by("version")
     ids = {row.commit_id for row in commits}
     found = [
         from_metrics([Metric(**metric) for metric in row["metrics"] or ()]) for row in table.to_pylist() if row["commit_id"] in ids
@@ -209,8 +207,7 @@ def evidence(tables: Tables, history: History, line: str, upto: int | None = Non
 
 def last_refusal(tables: Tables, history: History, since: int) -> int:
     """The version whose commit holds the gate's last refusal of a head after `since`, -1 without one."""
-    made = decisions(tables, history).where(f"snapshot_version > {int(since)} and actor = '{GATE}' and kind = '{REFUSE}'")
-    told = tables.collect(DECISIONS.name, made.select("snapshot_version", "version")).to_pylist()
+    told = decisions(tables, history, ("snapshot_version", ">=", since + 1), ("actor", "=", GATE), ("kind", "=", REFUSE))
     about = [(row["snapshot_version"], history.get(row["version"])) for row in told]
     # Of a candidate it says nothing of the line that learns.
     return max((version for version, row in about if row is not None and row.kind != RETRAIN), default=-1)

@@ -13,11 +13,12 @@ from freshet.head import Head
 from freshet.intake import note_ids
 from freshet.kernels.digest import as_hex
 from freshet.models.contract import ATTRIBUTE, ITEM
+from freshet.pipelines.learned_events import natural_ids
 from freshet.pipelines.rows import from_arrow, to_arrow
 from freshet.pipelines.starting import Opened
+from freshet.pipelines.text_keys import checks, hashed
 from freshet.schema import IDS, ITEM_ATTRIBUTES, ITEMS, PARAMETERS, POPULARITY
-from freshet.store.events import id_key, natural_ids
-from freshet.store.parameters import committed
+from freshet.store.files import rows_of
 from freshet.store.snapshots import ITEMS as TAKEN
 from freshet.store.snapshots import Snapshot
 from freshet.store.tables import Tables
@@ -40,10 +41,10 @@ class SideInformation:
             return None
         self._version = version
         table = _items(opened.tables, version)
-        keys, checks = (table.column(name).to_numpy() for name in ("key", "check"))
+        keys, checked = (table.column(name).to_numpy() for name in ("key", "check"))
         attributes, texts, text_keys = item_attributes(table, features)
         head = opened.head
-        kept = np.flatnonzero(~_collides(head, keys, checks))
+        kept = np.flatnonzero(~_collides(head, keys, checked))
         changes, digest = describe(head, keys[kept], attributes[kept])
         if not changes:
             return None
@@ -61,14 +62,14 @@ class SideInformation:
         parts = {PARAMETERS.name: to_arrow(head.blocks, rows), IDS.name: ids}
         snapshot = opened.writer.commit(opened.writer.begin(), parts, fields)
         head.apply(changes, digest)
-        note_ids(head, ITEM, keys[new], checks[new])
+        note_ids(head, ITEM, keys[new], checked[new])
         note_ids(head, ATTRIBUTE, text_keys[new_texts], np.zeros(len(new_texts), np.int64))
         return snapshot
 
 
 def retake(tables: Tables, head: Head, snapshot: Snapshot) -> None:
     """Take once more what a version of kind `items` took."""
-    table = committed(tables, PARAMETERS.name, [snapshot]).toArrow()
+    table = rows_of(tables, PARAMETERS.name, [snapshot], PARAMETERS.names)
     for name in table.column("block").unique().to_pylist():
         mine = table.filter(pc.equal(table.column("block"), name)).combine_chunks()
         for rows in from_arrow(head.blocks[name], mine):
@@ -78,13 +79,13 @@ def retake(tables: Tables, head: Head, snapshot: Snapshot) -> None:
 def take_again(opened: Opened, snapshot: Snapshot) -> Snapshot | None:
     """Commit on the head once more what a version of kind `items` on another branch took; None where the head knows it all."""
     head, tables = opened.head, opened.tables
-    items, attributes = _told(head, committed(tables, PARAMETERS.name, [snapshot]).toArrow().combine_chunks())
+    items, attributes = _told(head, rows_of(tables, PARAMETERS.name, [snapshot], PARAMETERS.names).combine_chunks())
     changes, digest = describe(head, items, attributes)
     if not changes:
         return None
     # Ids that the other branch had met before, by events that may be no part of this one.
-    told = natural_ids(tables, opened.history, snapshot.version).where(F.col("block").isin(ITEM, ATTRIBUTE))
-    ids = told.withColumn("check", id_key("natural_id")[1]).toArrow().combine_chunks()
+    ids = natural_ids(tables, opened.history, snapshot.version, (ITEM, ATTRIBUTE)).combine_chunks()
+    ids = ids.append_column("check", pa.array(checks(ids.column("natural_id"))))
     keys, block = ids.column("key").to_numpy(), ids.column("block").to_numpy(zero_copy_only=False)
     new = np.isin(keys, np.concatenate([items, attributes.ravel()]))
     for space in (ITEM, ATTRIBUTE):
@@ -120,10 +121,10 @@ def _items(tables: Tables, version: int) -> pa.Table:
     said = [F.col(name) for name in ("category", "title")]
     frame = tables.read(ITEMS.name).withColumn("said", F.to_json(F.struct(*said, F.map_entries("attributes").alias("more"))))
     newest = frame.groupBy("item_id").agg(F.max_by(F.struct("category", "title", "attributes"), "said").alias("one"))
-    key, check = id_key("item_id")
     columns = [F.col(f"one.{name}").alias(name) for name in ("category", "title", "attributes")]
-    keyed = newest.select("item_id", key.alias("key"), check.alias("check"), *columns)
-    return tables.collect(ITEMS.name, keyed, version).sort_by("key")
+    found = tables.collect(ITEMS.name, newest.select("item_id", *columns), version)
+    ids = found.column("item_id")
+    return found.append_column("key", pa.array(hashed(ids))).append_column("check", pa.array(checks(ids))).sort_by("key")
 
 
 def _collides(head: Head, keys: np.ndarray, checks: np.ndarray) -> np.ndarray:

@@ -24,13 +24,13 @@ from freshet.head import TOTALS
 from freshet.intake import events_of, repeats
 from freshet.labels import at_once
 from freshet.models.contract import Events
+from freshet.pipelines import learned_events as stored
 from freshet.pipelines.assembly import label_wait
 from freshet.pipelines.micro_batch import columns_of, kinds_of, numbers_of
 from freshet.pipelines.opening import Reading
 from freshet.pipelines.pairing import Batch, batch_of
 from freshet.revisions import last_said
 from freshet.settings import Settings
-from freshet.store import events as stored
 from freshet.store.snapshots import CHALLENGE, LEARNING
 
 EVENT_TYPE = "event_type"

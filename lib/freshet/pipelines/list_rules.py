@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import functions as F
 
 from freshet.errors import SettingsError
 from freshet.head import Head
@@ -15,10 +14,11 @@ from freshet.kernels.seeds import combine
 from freshet.lists import Rules
 from freshet.models.contract import Model
 from freshet.pipelines.assembly import MICROSECONDS
+from freshet.pipelines.learned_events import new_items
 from freshet.pipelines.opening import Reading
 from freshet.schema import ITEMS, POPULARITY
 from freshet.settings import ListSettings, Settings
-from freshet.store.events import new_items
+from freshet.store.files import all_rows
 
 
 def list_rules(reading: Reading, settings: Settings, model: Model, head: Head, ids: pa.Array) -> Rules:
@@ -52,7 +52,7 @@ def _added(reading: Reading, chosen: ListSettings, head: Head, ids: pa.Array, ca
         never |= idle & (table.column("count") > 0)  # what is known by its attributes alone has yet to begin
     if chosen.max_age is not None:
         since = head.clock - round(chosen.max_age * MICROSECONDS)
-        young = new_items(reading.tables, reading.history, reading.version, since).column("key").to_numpy()
+        young = new_items(reading.tables, reading.history, reading.version, since)
         never |= ~np.isin(table.keys, young)
     return np.where(never, np.nan, added).astype(np.float32)
 
@@ -69,8 +69,8 @@ def _among(texts: pa.Array, names: tuple[str, ...]) -> np.ndarray:
 
 def _categories(reading: Reading, ids: pa.Array) -> pa.Array:
     """The category of each item, null where it has none; of several rows of an item the first category by name."""
-    rows = reading.tables.read(ITEMS.name).where(F.col("category").isNotNull())
-    table = reading.tables.collect(ITEMS.name, rows.groupBy("item_id").agg(F.min("category").alias("category"))).combine_chunks()
+    rows = all_rows(reading.tables, ITEMS.name, ("item_id", "category"), ("category", "is", False))
+    table = rows.group_by("item_id").aggregate([("category", "min")]).rename_columns(["item_id", "category"]).combine_chunks()
     if not table.num_rows:
         raise SettingsError(
             f"Settings of `lists` name categories, and no item of the model under {reading.tables.root} has one.",

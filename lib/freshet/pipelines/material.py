@@ -19,13 +19,13 @@ from freshet.learner import Learner
 from freshet.models.contract import Events
 from freshet.pipelines.assembly import dedup_window, label_wait, new_head
 from freshet.pipelines.judged_events import of_files
+from freshet.pipelines.learned_events import read_events
 from freshet.pipelines.micro_batch import columns_of, kinds_of, new_ids
 from freshet.pipelines.opening import Reading, load_ids
 from freshet.pipelines.replay import state_before
 from freshet.revisions import last_said
 from freshet.schema import IDS, ITEM_ATTRIBUTES
 from freshet.settings import Settings
-from freshet.store.events import read_events
 from freshet.store.snapshots import LEARNING, Snapshot
 
 

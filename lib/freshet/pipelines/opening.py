@@ -14,13 +14,13 @@ from freshet.head import Head
 from freshet.intake import events_of, note_ids
 from freshet.labels import ORDINARY, remembered
 from freshet.learner import Learner
+from freshet.pipelines import learned_events as stored
 from freshet.pipelines.assembly import dedup_window, label_wait, new_head
+from freshet.pipelines.learned_events import dedup_keys, id_checks
 from freshet.pipelines.micro_batch import columns_of, kinds_of
 from freshet.pipelines.rows import from_arrow
 from freshet.revisions import newest
 from freshet.settings import Settings
-from freshet.store import events as stored
-from freshet.store.events import dedup_keys, id_checks
 from freshet.store.parameters import load_arrow
 from freshet.store.snapshots import History, Snapshot
 from freshet.store.tables import Tables

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from pyspark.sql import functions as F
+import pyarrow.compute as pc
 
 from freshet.policy.gate import Paired
 from freshet.prequential import SERVED
-from freshet.schema import SNAPSHOTS
+from freshet.store.scores import metrics_of
 from freshet.store.snapshots import History, Snapshot
 from freshet.store.tables import Tables
 
@@ -38,14 +38,12 @@ def paired(
         return []
     rows = [row for pair in pairs for row in pair]
     commits, versions = {row.commit_id for row in rows}, [row.version for row in rows]
-    frame = tables.read(SNAPSHOTS.name).where(f"version between {min(versions)} and {max(versions)}")
-    frame = frame.selectExpr("commit_id", "explode(metrics) as m").select("commit_id", "m.*")
-    names = F.col("metric").isin(metric, f"{metric}~sampled") & (F.col("scoring") == SERVED)
-    frame = frame.where(names & F.col("learner").isin(*learners))
     told: dict[str, dict[str, tuple[float, int]]] = {}
-    for row in tables.collect(SNAPSHOTS.name, frame).to_pylist():
-        if row["commit_id"] in commits:
-            told.setdefault(row["commit_id"], {})[row["slice"]] = (row["total"], row["events"])
+    named = pc.field("metric").isin([metric, f"{metric}~sampled"]) & (pc.field("scoring") == SERVED)
+    wanted = named & pc.field("learner").isin(list(learners))
+    for commit_id, metrics in metrics_of(tables, min(versions), max(versions), wanted).items():
+        if commit_id in commits:
+            told[commit_id] = {row["slice"]: (row["total"], row["events"]) for row in metrics}
     return [
         _on_equal_terms(metric, told[mine.commit_id], told[theirs.commit_id]) for mine, theirs in pairs
         if told.get(mine.commit_id) and told.get(theirs.commit_id)

@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
 from freshet.engine.features import given_context, natural_key
 from freshet.head import TOTALS, Head
@@ -20,6 +19,7 @@ from freshet.learner import Learner
 from freshet.lists import Lists, Shelf, shelf, top_items
 from freshet.models.contract import ATTRIBUTE, FEATURE, ITEM, USER
 from freshet.pipelines.assembly import half_lives, new_head, new_learner, segments
+from freshet.pipelines.learned_events import natural_ids
 from freshet.pipelines.list_rules import list_rules
 from freshet.pipelines.opening import Reading, load_head, open_published
 from freshet.pipelines.rows import from_arrow
@@ -37,9 +37,9 @@ from freshet.schema import (
     SEGMENT,
 )
 from freshet.settings import Settings
-from freshet.store.events import natural_ids
+from freshet.store.files import all_rows
 from freshet.store.lock import model_lock
-from freshet.store.parameters import state
+from freshet.store.parameters import load_arrow
 
 USERS_AT_ONCE = 20_000
 
@@ -70,7 +70,7 @@ def recommend_users(
     on = _shelf(reading, settings, learner, head, names)
     features = None if asked is None else np.tile(asked, (len(users), 1))
     lists = top_items(head, learner.model, on, keys, n, settings.history.items, features)
-    items = reading.tables.read(ITEMS.name).select("item_id", "title").toArrow().to_pylist()
+    items = all_rows(reading.tables, ITEMS.name, ("item_id", "title")).to_pylist()
     titles = {row["item_id"]: row["title"] for row in items}
     return {user: _places(lists, number, names, titles, reading.version) for number, user in enumerate(users)}
 
@@ -142,8 +142,7 @@ class Names:
     """Natural ids of one id space, by key."""
 
     def __init__(self, reading: Reading, space: str = ITEM) -> None:
-        known = natural_ids(reading.tables, reading.history, reading.version)
-        table = known.where(F.col("block") == F.lit(space)).select("key", "natural_id").toArrow()
+        table = natural_ids(reading.tables, reading.history, reading.version, (space,))
         keys = table.column("key").to_numpy()
         order = np.argsort(keys)
         self._keys = keys[order]
@@ -174,10 +173,8 @@ def partial_head(reading: Reading, settings: Settings, learner: Learner, users: 
         ((*own[ITEM], *own[FEATURE], *own[None], *described, *counted, POPULARITY, MIX), None),
         ((*own[USER], HISTORY, *last), users.tolist()), ((HISTORY_ARCHIVE,), archive.tolist()),
     ):
-        table = state(reading.tables, reading.history, reading.version, blocks, keys).toArrow()
-        for name in blocks:
-            mine = table.filter(pc.equal(table.column("block"), name))
-            for rows in from_arrow(head.blocks[name], mine.combine_chunks()):
+        for name, table in load_arrow(reading.tables, reading.history, reading.version, blocks, keys).items():
+            for rows in from_arrow(head.blocks[name], table.combine_chunks()):
                 head.put(name, rows)
     head.clock = reading.snapshot.event_clock or 0
     return head
@@ -186,8 +183,10 @@ def partial_head(reading: Reading, settings: Settings, learner: Learner, users: 
 def _users(reading: Reading, head: Head, touched_since: int | None) -> np.ndarray:
     if touched_since is None:
         return head.tables[HISTORY].keys.copy()
-    changed = state(reading.tables, reading.history, reading.version, (HISTORY,)).where(f"snapshot_version > {int(touched_since)}")
-    return np.asarray(changed.select("key").toArrow().column("key").to_numpy())
+    histories = load_arrow(reading.tables, reading.history, reading.version, (HISTORY,)).get(HISTORY)
+    if histories is None:
+        return np.empty(0, np.int64)
+    return np.asarray(histories.filter(pc.greater(histories.column("snapshot_version"), touched_since)).column("key").to_numpy())
 
 
 

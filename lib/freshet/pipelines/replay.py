@@ -17,11 +17,11 @@ from freshet.intake import events_of
 from freshet.learner import Learner
 from freshet.pipelines.assembly import new_head, new_learner
 from freshet.pipelines.items import retake
+from freshet.pipelines.learned_events import read_events
 from freshet.pipelines.micro_batch import columns_of, settle_labels
 from freshet.pipelines.opening import Reading, load_head, load_waiting, open_reading
 from freshet.pipelines.placing import Placement
 from freshet.settings import Settings
-from freshet.store.events import read_events
 from freshet.store.snapshots import ITEMS, LEARNING, PROMOTE, RETRAIN, History, Snapshot
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from pyspark.sql import functions as F
-
 from freshet.errors import CheckFailed, FreshetError
 from freshet.program import actor
-from freshet.schema import DECISIONS, REQUESTS
-from freshet.store.decisions import CANNOT, REQUEST_ID, decisions, request
+from freshet.schema import REQUESTS
+from freshet.store.decisions import CANNOT, REQUEST_ID, decisions, evidence_of, request
 from freshet.store.lock import model_lock
 from freshet.store.snapshots import History
 from freshet.store.tables import Tables
@@ -32,11 +29,10 @@ def answer(tables: Tables, request_id: str, patience: float = PATIENCE) -> dict[
     no answer comes."""
     until = time.monotonic() + patience
     while time.monotonic() < until:
-        rows = decisions(tables, History.load(tables)).where(F.get_json_object("evidence", f"$.{REQUEST_ID}") == request_id)
-        found = tables.collect(DECISIONS.name, rows).to_pylist()
-        if found:
-            one = found[0]
-            known = json.loads(one["evidence"])
+        told = decisions(tables, History.load(tables))
+        for one, known in zip(told, evidence_of(told), strict=True):
+            if known.get(REQUEST_ID) != request_id:
+                continue
             if one["kind"] == "refuse":
                 refused = FreshetError if known.get(CANNOT) else CheckFailed  # as without a learner: not to be done, or not allowed
                 raise refused(f"The learner refused: {one['reason']}", version=one["version"], request_id=request_id)

@@ -46,7 +46,7 @@ class Requests:
         if version == self._version:
             return 0
         self._version = version
-        waiting = open_requests(tables, self._opened.history).to_pylist()
+        waiting = open_requests(tables, self._opened.history)
         for one in waiting:
             self._carry_out(one)
         return len(waiting)

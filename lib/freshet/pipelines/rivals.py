@@ -109,8 +109,7 @@ class Follower:
         made = newest_candidate(opened.history, opened.writer.line)
         if made is None:
             return None
-        rows = decisions(opened.tables, opened.history).where(f"version = {made.version} and kind in ('{PUBLISH}', '{REFUSE}')")
-        if opened.tables.collect(DECISIONS.name, rows.limit(1)).num_rows:
+        if decisions(opened.tables, opened.history, ("version", "=", made.version), ("kind", "in", (PUBLISH, REFUSE))):
             return None
         recorded = Settings.from_json(History.settings_of(opened.tables, made.version))
         if changed_structure(recorded, opened.settings):

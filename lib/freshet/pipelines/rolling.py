@@ -16,6 +16,7 @@ from freshet.errors import AlreadyRunning, BatchRefused, FreshetError
 from freshet.kernels.digest import as_hex
 from freshet.pipelines.gating import BACK, ROLLS_BACK
 from freshet.pipelines.items import take_again
+from freshet.pipelines.learned_events import read_events
 from freshet.pipelines.micro_batch import Prepared, as_quarantine, prepare, take
 from freshet.pipelines.opening import Reading, load_head, load_memory, open_reading
 from freshet.pipelines.pairing import batch_of
@@ -27,8 +28,7 @@ from freshet.program import actor
 from freshet.schema import ACCEPTED, CORRECTED, DECISIONS, QUARANTINE
 from freshet.settings import Settings
 from freshet.store.decisions import GATE, STRATEGY, decision_row, decisions
-from freshet.store.events import read_events
-from freshet.store.parameters import committed
+from freshet.store.files import rows_of
 from freshet.store.snapshots import ITEMS, LEARN, LEARNING, PROMOTE, PUBLISH, REFUSED, RELEARN, ROLLBACK, History, Snapshot
 
 SKIP, AGAIN = "skip", "relearn"
@@ -127,8 +127,7 @@ def go_on(opened: Opened, say: Callable[[str], None]) -> None:
     if not line:
         return
     last = line[-1]
-    rows = decisions(opened.tables, opened.history).where(f"snapshot_version = {last.version} and kind = 'roll back'")
-    for row in opened.tables.collect(DECISIONS.name, rows).to_pylist():
+    for row in decisions(opened.tables, opened.history, ("snapshot_version", "=", last.version), ("kind", "=", BACK)):
         evidence = json.loads(row["evidence"])
         if evidence["events"] == AGAIN and left_to_learn(opened, row["version"], row["from_version"]):
             _check_learns(opened)
@@ -145,8 +144,7 @@ def _decided_back(opened: Opened) -> tuple[dict[str, Any], int] | None:
     last = [row for row in history.live() if row.kind in kinds and history.on_path(newest.version, row.version)][-1:]
     if not last or last[0].kind not in (LEARN, REFUSED):
         return None
-    rows = decisions(opened.tables, history).where(f"snapshot_version = {last[0].version} and actor in ('{GATE}', '{STRATEGY}')")
-    for row in opened.tables.collect(DECISIONS.name, rows).to_pylist():
+    for row in decisions(opened.tables, history, ("snapshot_version", "=", last[0].version), ("actor", "in", (GATE, STRATEGY))):
         evidence = json.loads(row["evidence"])
         if evidence.get(ROLLS_BACK) or BACK in evidence.get("done", ()):
             return row, newest.published
@@ -257,4 +255,4 @@ def _prepared(opened: Opened, row: Snapshot, batch: CleanBatch, watch: Stopwatch
 
 def _quarantined(opened: Opened, row: Snapshot) -> pa.Table:
     """What the version put into quarantine, to stand on this path too."""
-    return committed(opened.tables, QUARANTINE.name, [row]).select(QUARANTINE_COLUMNS).toArrow()
+    return rows_of(opened.tables, QUARANTINE.name, [row], QUARANTINE_COLUMNS)

@@ -7,15 +7,17 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
 from freshet.pipelines.assembly import MICROSECONDS
 from freshet.pipelines.opening import Reading, open_reading
 from freshet.pipelines.totals import impressions, totals
-from freshet.schema import DECISIONS, EVENTS
+from freshet.schema import EVENTS
 from freshet.settings import Settings
 from freshet.store.decisions import decisions
+from freshet.store.files import rows_of
 from freshet.store.snapshots import LEARNING, REFUSED, Snapshot
 
 STALE_TRIGGERS = 10  # triggers without a commit after which a model whose lock is held counts as stalled
@@ -43,13 +45,13 @@ def status(spark: SparkSession, settings: Settings) -> dict[str, Any]:
 def decided(spark: SparkSession, settings: Settings, *, n: int, evidence: bool = False) -> list[dict[str, Any]]:
     """The newest n decisions, the newest last: decided_at, kind, version, from_version, actor, reason, with `evidence` also it."""
     reading = open_reading(spark, settings)
-    frame = decisions(reading.tables, reading.history).orderBy(F.desc("decided_at"), F.desc("snapshot_version")).limit(n)
-    rows = reading.tables.collect(DECISIONS.name, frame).to_pylist()
+    told = decisions(reading.tables, reading.history)
+    rows = sorted(told, key=lambda row: (row["decided_at"], row["snapshot_version"]))[-n:] if n > 0 else []
     names = ("kind", "version", "from_version", "actor", "reason")
     return [
         {"decided_at": row["decided_at"].isoformat(timespec="seconds"), **{name: row[name] for name in names}}
         | ({"evidence": json.loads(row["evidence"] or "{}")} if evidence else {})
-        for row in reversed(rows)
+        for row in rows
     ]
 
 
@@ -68,10 +70,9 @@ def health(commits: list[Snapshot], settings: Settings, now: float) -> tuple[str
 
 def lag(reading: Reading, last: Snapshot) -> float | None:
     """Seconds from the arrival of the newest event of a micro-batch to its commit, None where it accepted none."""
-    mine = (F.col("snapshot_version") == last.version) & (F.col("commit_id") == last.commit_id)
-    events = reading.tables.read(EVENTS.name).where(mine)
-    [newest] = reading.tables.collect(EVENTS.name, events.agg(F.unix_micros(F.max("arrived_at")).alias("at"))).to_pylist()
-    return None if newest["at"] is None else round((last.committed_at - newest["at"]) / MICROSECONDS, 1)
+    arrived = rows_of(reading.tables, EVENTS.name, [last], ("arrived_at",)).column("arrived_at")
+    newest = pc.max(arrived.cast(pa.int64())).as_py()
+    return None if newest is None else round((last.committed_at - newest) / MICROSECONDS, 1)
 
 
 def _batch(last: Snapshot) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import pyarrow as pa
-from pyspark.sql import functions as F
+import pyarrow.compute as pc
 
 from freshet.detectors import PSI, SETTLED, Alarm, Relay, Series, Shares
 from freshet.growth import LEARNED, growth_metric
@@ -39,10 +39,12 @@ from freshet.policy.strategy import (
     Strategy,
     readings,
 )
+from freshet.prequential import SERVED
 from freshet.report import Metric
-from freshet.schema import DECISIONS, EVENTS, HISTORY, POPULARITY, SNAPSHOTS
+from freshet.schema import EVENTS, HISTORY, POPULARITY
 from freshet.settings import RATES, Change, StrategySettings
 from freshet.store.decisions import STRATEGY, decision_row, decisions
+from freshet.store.scores import metrics_of
 from freshet.store.snapshots import LEARNING, PROMOTE, REFUSED, ROLLBACK, History, Snapshot
 from freshet.store.tables import Tables
 
@@ -195,7 +197,7 @@ def _counts(row: Mapping[str, Any], before: Mapping[str, int]) -> Counts:
 
 def _own(tables: Tables, history: History) -> list[dict[str, Any]]:
     """What the strategy has decided, the oldest first."""
-    rows = tables.collect(DECISIONS.name, decisions(tables, history).where(F.col("actor") == STRATEGY)).to_pylist()
+    rows = decisions(tables, history, ("actor", "=", STRATEGY))
     own = [row | {"evidence": json.loads(row["evidence"])} for row in rows if row["kind"] in (ALARM, ADAPT, RECOVERED)]
     return sorted(own, key=lambda row: (row["snapshot_version"], row["evidence"].get("batches", 0)))
 
@@ -213,11 +215,10 @@ def _metrics(opened: Opened, commits: Sequence[Snapshot]) -> dict[str, list[Metr
     """Commit -> the served metrics of the learner over all events, how fast rows grew, and what came in."""
     if not commits:
         return {}
-    served = f"m.scoring in ('served', '{LEARNED}') and m.slice = 'all' and m.learner = '{opened.learner.model.name}'"
-    mine = f"m -> m.scoring = '{INPUTS}' or ({served})"
-    frame = opened.tables.read(SNAPSHOTS.name).where(f"version between {commits[0].version} and {commits[-1].version}")
-    table = opened.tables.collect(SNAPSHOTS.name, frame.select("commit_id", F.expr(f"filter(metrics, {mine})").alias("metrics")))
-    return {row["commit_id"]: [Metric(**metric) for metric in row["metrics"] or ()] for row in table.to_pylist()}
+    all_of_mine = (pc.field("slice") == "all") & (pc.field("learner") == opened.learner.model.name)
+    wanted = (pc.field("scoring") == INPUTS) | (pc.field("scoring").isin([SERVED, LEARNED]) & all_of_mine)
+    found = metrics_of(opened.tables, commits[0].version, commits[-1].version, wanted)
+    return {commit_id: [Metric(**metric) for metric in metrics] for commit_id, metrics in found.items()}
 
 
 def _state(taken: Sequence[Mapping[str, Any]], history: History, cool_down: int) -> State:

@@ -8,8 +8,9 @@ import uuid
 from functools import cache
 
 import pyarrow as pa
+from pyspark.sql import types
 from pyspark.sql.pandas.types import to_arrow_schema
-from pyspark.sql.types import StructType, _parse_datatype_string
+from sqlglot import expressions as sql
 
 from freshet.errors import FreshetError, UnknownName
 from freshet.schema import TABLES, Table
@@ -29,14 +30,32 @@ def table(name: str) -> Table:
     return TABLES[name]
 
 
+_PLAIN: dict[str, types.DataType] = {
+    "STRING": types.StringType(), "BIGINT": types.LongType(), "INT": types.IntegerType(), "DOUBLE": types.DoubleType(),
+    "FLOAT": types.FloatType(), "TIMESTAMP": types.TimestampType(), "BOOLEAN": types.BooleanType(),
+}  # fmt: skip
+
+
 @cache
-def spark_schema(name: str) -> StructType:
+def spark_schema(name: str) -> types.StructType:
     """The columns as Spark types, with comments; required ones not nullable."""
-    schema = StructType([])
+    schema = types.StructType([])
     for column in table(name).columns:
-        kind = _parse_datatype_string(column.type)
+        kind = _type(sql.DataType.build(column.type, dialect="spark"))
         schema = schema.add(column.name, kind, not column.required, {"comment": column.comment})
     return schema
+
+
+def _type(kind: sql.Expression) -> types.DataType:
+    """A type of Spark SQL DDL; Spark's own parser of it would need a session."""
+    inner = kind.expressions
+    if kind.this == sql.DataType.Type.ARRAY:
+        return types.ArrayType(_type(inner[0]))
+    if kind.this == sql.DataType.Type.MAP:
+        return types.MapType(_type(inner[0]), _type(inner[1]))
+    if kind.this == sql.DataType.Type.STRUCT:
+        return types.StructType([types.StructField(one.name, _type(one.args["kind"])) for one in inner])
+    return _PLAIN[kind.sql(dialect="spark")]
 
 
 @cache

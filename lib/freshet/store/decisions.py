@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from freshet.schema import DECISIONS, REQUESTS
-from freshet.store.parameters import committed
+from freshet.store.files import Condition, all_rows, rows_of
 from freshet.store.snapshots import History
 from freshet.store.tables import Tables
 
@@ -57,13 +55,22 @@ def request(tables: Tables, kind: str, arguments: Mapping[str, Any], actor: str,
     return request_id
 
 
-def open_requests(tables: Tables, history: History) -> pa.Table:
+def open_requests(tables: Tables, history: History) -> list[dict[str, Any]]:
     """The requests no committed decision has answered, oldest first."""
-    answered = decisions(tables, history).select(F.get_json_object("evidence", f"$.{REQUEST_ID}").alias(REQUEST_ID))
-    waiting = tables.read(REQUESTS.name).join(answered.where("request_id is not null"), on=REQUEST_ID, how="left_anti")
-    return tables.collect(REQUESTS.name, waiting.orderBy("requested_at", REQUEST_ID))
+    asked = all_rows(tables, REQUESTS.name, REQUESTS.names).to_pylist()
+    if not asked:
+        return []
+    answered = {answer.get(REQUEST_ID) for answer in evidence_of(decisions(tables, history))}
+    waiting = [row for row in asked if row[REQUEST_ID] not in answered]
+    return sorted(waiting, key=lambda row: (row["requested_at"], row[REQUEST_ID]))
 
 
-def decisions(tables: Tables, history: History) -> DataFrame:
-    """The committed rows of `decisions`."""
-    return committed(tables, DECISIONS.name, history.live())
+def evidence_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What each of some decisions rests on."""
+    return [json.loads(row["evidence"] or "{}") for row in rows]
+
+
+def decisions(tables: Tables, history: History, *conditions: Condition) -> list[dict[str, Any]]:
+    """The committed rows of `decisions` of every branch for which the conditions hold, by version of their commit."""
+    rows = rows_of(tables, DECISIONS.name, history.live(), DECISIONS.names, *conditions).to_pylist()
+    return sorted(rows, key=lambda row: (row["snapshot_version"], row["decided_at"], row["decision_id"]))

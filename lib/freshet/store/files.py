@@ -1,15 +1,23 @@
-"""All rows of some columns of a table as Arrow: read by Arrow itself on local disk, by Spark elsewhere.
+"""Rows of a table as Arrow: read by Arrow itself on local disk, by Spark elsewhere (docs/decisions/0024).
 
-Handing a million rows of vectors from Spark to Python takes several times as long as reading their files.
+    rows_of(tables, "decisions", commits, ["kind", "version"], ("actor", "=", "gate"))
+
+A Spark job over a small table costs half a second, and ten times that in a Java process that has just started; reading its
+files a few milliseconds. Handing a million rows of vectors from Spark to Python takes several times as long as reading them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from urllib.parse import unquote, urlparse
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from freshet.errors import StateDamaged
@@ -17,31 +25,88 @@ from freshet.schema import TABLES
 from freshet.store.columns import arrow_schema
 from freshet.store.tables import Tables, local_folder
 
+if TYPE_CHECKING:
+    from freshet.store.snapshots import Snapshot
+
+# A column, how it is compared, and with what: =, >=, <, in a list, or `is` null (False: is not). Times are microseconds since 1970.
+Condition = tuple[str, str, Any]
+
 # Without it a flipped byte is a wrong number; with it an error.
 _CHECKED = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+_ARROW: dict[str, Callable[[pc.Expression, Any], pc.Expression]] = {
+    "=": lambda column, value: column == value, ">=": lambda column, value: column >= value,
+    "<": lambda column, value: column < value, "in": lambda column, values: column.isin(values),
+    "is": lambda column, null: column.is_null() if null is None else ~column.is_null(),
+}  # fmt: skip
+_SPARK: dict[str, Callable[[Column, Any], Column]] = {
+    "=": lambda column, value: column == value, ">=": lambda column, value: column >= value,
+    "<": lambda column, value: column < value, "in": lambda column, values: column.isin(list(values)),
+    "is": lambda column, null: column.isNull() if null is None else column.isNotNull(),
+}  # fmt: skip
 
 
-def read_files(tables: Tables, name: str, columns: Sequence[str], version: int, above: int | None = None) -> pa.Table:
-    """The columns of every row of a table; files without rows of versions from `above` on may be left out.
+def all_rows(
+    tables: Tables, name: str, columns: Sequence[str], *conditions: Condition, version: int | None = None
+) -> pa.Table:
+    """The columns of the rows of a table for which every condition holds, rows of attempts never committed included, in no order.
 
-    Raises StateDamaged when a file is missing, cut or changed.
+    Raises StateDamaged, of that version of the model where one is named, when a file is missing, cut or changed.
     """
-    frame = tables.read(name)
-    if above is not None:
-        frame = frame.where(F.col("snapshot_version") >= above)
-    if local_folder(tables.root) is None:
-        return tables.collect(name, frame.select(*columns), version)
-    schema = arrow_schema(name)
-    wanted = pa.schema([schema.field(column) for column in columns])
-    paths = [unquote(urlparse(file).path) for file in frame.inputFiles()]
-    if not paths:
-        return wanted.empty_table()
+    folder = local_folder(tables.path(name))
+    if folder is None:
+        return tables.collect(name, _where(tables.read(name), name, conditions).select(*columns), version)
+    terms = [_ARROW[how](pc.field(column), _typed(name, column, value)) for column, how, value in conditions]
     try:
-        source = ds.dataset(paths, schema=wanted, format=ds.ParquetFileFormat(default_fragment_scan_options=_CHECKED))
-        return source.to_table(use_threads=True)
-    except (OSError, pa.ArrowException) as error:
+        files = DeltaTable(str(folder)).to_pyarrow_dataset(schema=arrow_schema(name))
+        wanted = reduce(lambda one, other: one & other, terms) if terms else None
+        return files.to_table(columns=list(columns), filter=wanted, fragment_scan_options=_CHECKED)
+    except (OSError, pa.ArrowException, DeltaError) as error:
+        at = "" if version is None else f" at version {version}"
         raise StateDamaged(
-            f"Table {name} cannot be read at version {version}: {error}.",
+            f"Table {name} cannot be read{at}: {error}.",
             remedy="A file of it is missing or changed: restore it, or open an older version (--as-of).",
             table=TABLES[name].name, version=version, cause=str(error),
         ) from error
+
+
+def rows_of(
+    tables: Tables, name: str, commits: Sequence[Snapshot], columns: Sequence[str], *conditions: Condition,
+    version: int | None = None,
+) -> pa.Table:
+    """The same of the rows that those commits wrote."""
+    if not commits:
+        return pa.schema([arrow_schema(name).field(column) for column in columns]).empty_table()
+    if local_folder(tables.root) is None:
+        frame = _where(committed(tables, name, commits), name, conditions)
+        return tables.collect(name, frame.select(*columns), version)
+    # The range of versions passes by files; the ids decide.
+    span = (("snapshot_version", ">=", commits[0].version), ("snapshot_version", "<", commits[-1].version + 1))
+    both = list(dict.fromkeys([*columns, "commit_id"]))
+    rows = all_rows(tables, name, both, *span, *conditions, version=version)
+    ids = pa.array([commit.commit_id for commit in commits], pa.string())
+    return rows.filter(pc.is_in(rows.column("commit_id"), ids)).select(list(columns))
+
+
+def committed(tables: Tables, name: str, commits: Sequence[Snapshot]) -> DataFrame:
+    """The rows of a table that those commits wrote, in the table's columns, as a frame for Spark."""
+    frame = tables.read(name)
+    if commits:
+        frame = frame.where(F.col("snapshot_version").between(commits[0].version, commits[-1].version))
+    ids = pa.table({"commit_id": pa.array([commit.commit_id for commit in commits], pa.string())})
+    columns = frame.columns
+    return frame.join(F.broadcast(tables.spark.createDataFrame(ids)), on="commit_id", how="left_semi").select(columns)
+
+
+def _where(frame: DataFrame, name: str, conditions: Sequence[Condition]) -> DataFrame:
+    for column, how, value in conditions:
+        is_time = pa.types.is_timestamp(arrow_schema(name).field(column).type) and how != "is"
+        frame = frame.where(_SPARK[how](F.col(column), F.timestamp_micros(F.lit(int(value))) if is_time else value))
+    return frame
+
+
+def _typed(name: str, column: str, value: Any) -> Any:
+    """The value as Arrow compares it with the column."""
+    kind = arrow_schema(name).field(column).type
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return pa.array(list(value), kind)
+    return value if value is None or isinstance(value, bool) else pa.scalar(value, kind)

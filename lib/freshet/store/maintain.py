@@ -24,8 +24,9 @@ from freshet.errors import Fenced, StateDamaged
 from freshet.failpoint import failpoint
 from freshet.schema import DECISIONS, DISTANCES, EVENTS, IDS, PARAMETERS, PARAMETERS_BASE, QUARANTINE, SNAPSHOTS, TABLES
 from freshet.store.commit import Writer, new_commit_id
-from freshet.store.decisions import GATE, decision_row
-from freshet.store.parameters import DIGESTED, committed, state
+from freshet.store.decisions import GATE, decision_row, decisions
+from freshet.store.files import all_rows
+from freshet.store.parameters import DIGESTED, state
 from freshet.store.retention import closed, droppable, kept_versions, spans, unused_bases
 from freshet.store.snapshots import BASE, MAINTAIN, History, Snapshot
 from freshet.store.tables import engine_errors
@@ -123,8 +124,7 @@ def fresh_history(writer: Writer) -> History:
 def remove_orphan_bases(writer: Writer) -> int:
     """Delete the rows of bases that no live snapshot row declares; the number of bases."""
     with writer.maintaining, writer.exclusive():
-        ids = writer.tables.read(PARAMETERS_BASE.name).select("base_id").distinct()
-        found = set(writer.tables.collect(PARAMETERS_BASE.name, ids).column("base_id").to_pylist())
+        found = set(all_rows(writer.tables, PARAMETERS_BASE.name, ("base_id",)).column("base_id").unique().to_pylist())
         orphans = found - {base.base_id for base in fresh_history(writer).bases()}
         if orphans:
             _delete(writer, PARAMETERS_BASE.name, F.col("base_id").isin(sorted(orphans)))
@@ -171,10 +171,9 @@ def _conditions(history: History, going: Iterable[Snapshot]) -> list[Column]:
 def named_versions(writer: Writer, history: History) -> set[int]:
     """The versions that committed decisions of people name, and the published one. What the gate decides by the hour would
     keep every version there ever was."""
-    frame = committed(writer.tables, DECISIONS.name, history.live()).where(F.col("actor") != F.lit(GATE))
-    found = writer.tables.collect(DECISIONS.name, frame.select("version", "from_version"))
+    told = [row for row in decisions(writer.tables, history) if row["actor"] != GATE]
     published = history.published(writer.line)
-    named = {version for column in found.columns for version in column.to_pylist() if version is not None}
+    named = {row[name] for row in told for name in ("version", "from_version") if row[name] is not None}
     return named if published is None else named | {published.version}
 
 

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 
 from freshet.errors import StateDamaged
 from freshet.schema import PARAMETERS, PARAMETERS_BASE
-from freshet.store.files import read_files
+from freshet.store.files import Condition, all_rows, committed, rows_of
 from freshet.store.snapshots import History, Snapshot
 from freshet.store.tables import Tables
 
@@ -24,17 +24,6 @@ DIGESTED = ("block", "key", "vector", "slots", "links", "count", "last_event_at"
 STATE = (*DIGESTED, "snapshot_version", "branch")
 _ROW = (*STATE, "deleted")
 _SAME_ROW = ["block", "key", "snapshot_version"]
-
-
-def committed(tables: Tables, name: str, commits: Sequence[Snapshot]) -> DataFrame:
-    """The rows of a table that those commits wrote, in the table's columns."""
-    frame = tables.read(name)
-    if commits:
-        # The range of versions passes by files; the ids decide.
-        frame = frame.where(F.col("snapshot_version").between(commits[0].version, commits[-1].version))
-    ids = pa.table({"commit_id": pa.array([commit.commit_id for commit in commits], pa.string())})
-    columns = frame.columns
-    return frame.join(F.broadcast(tables.spark.createDataFrame(ids)), on="commit_id", how="left_semi").select(columns)
 
 
 def state(
@@ -74,35 +63,34 @@ def sources(history: History, version: int) -> tuple[Snapshot | None, list[Snaps
     return base, changed
 
 
-def log(tables: Tables, history: History, version: int) -> DataFrame:
-    """Every committed change on the path of a version, in the columns of `parameters`: who changed what, and when."""
-    return committed(tables, PARAMETERS.name, history.commits(version))
-
-
 def digest(frame: DataFrame) -> str:
     """The digest of the rows of a frame with the columns DIGESTED, computed by Spark."""
     found = frame.agg(F.bit_xor(F.xxhash64(*DIGESTED)).alias("digest")).toArrow().column("digest")[0].as_py()
     return f"{(found or 0) & (1 << 64) - 1:016x}"
 
 
-def load_arrow(tables: Tables, history: History, version: int) -> dict[str, pa.Table]:
-    """The state at `version` by block, columns STATE, rows in no order: the way back of a head.
+def load_arrow(
+    tables: Tables, history: History, version: int, blocks: Sequence[str] | None = None, keys: Sequence[int] | None = None
+) -> dict[str, pa.Table]:
+    """The state at `version` by block, columns STATE, rows in no order: the way back of a head; of some blocks or keys only where
+    given.
 
     On local disk Arrow reads the files that Delta names, page checksums verified, and the newest row of each key is
     found by sorting numbers; elsewhere Spark does both. Raises StateDamaged as `state` does.
     """
     base, commits = sources(history, version)
+    wanted: list[Condition] = [] if blocks is None else [("block", "in", blocks)]
+    wanted += [] if keys is None else [("key", "in", keys)]
     parts = []
     if base is not None:
-        rows = read_files(tables, PARAMETERS_BASE.name, [*_ROW, "base_id"], version)
-        parts.append(rows.filter(pc.equal(rows.column("base_id"), base.base_id)).select(_ROW))
-        if parts[0].num_rows != base.appended_rows.get(PARAMETERS_BASE.name, 0):
+        mine = ("base_id", "=", base.base_id)
+        parts.append(all_rows(tables, PARAMETERS_BASE.name, _ROW, mine, *wanted, version=version))
+        if not wanted and parts[0].num_rows != base.appended_rows.get(PARAMETERS_BASE.name, 0):
             raise _gone(version, PARAMETERS_BASE.name)
     if commits:
-        rows = read_files(tables, PARAMETERS.name, [*_ROW, "commit_id"], version, above=commits[0].version)
-        ids = pa.array([commit.commit_id for commit in commits])
-        parts.append(rows.filter(pc.is_in(rows.column("commit_id"), ids)).select(_ROW))
-        if parts[-1].num_rows != _expected(commits):
+        parts.append(rows_of(tables, PARAMETERS.name, commits, _ROW, *wanted, version=version))
+        there = rows_of(tables, PARAMETERS.name, commits, ["key"], version=version) if wanted else parts[-1]
+        if there.num_rows != _expected(commits):
             raise _gone(version)
     if not parts:
         return {}

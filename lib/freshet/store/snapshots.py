@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from freshet.errors import StateDamaged
 from freshet.schema import MAIN, SNAPSHOTS
+from freshet.store.files import all_rows
 
 if TYPE_CHECKING:
     from freshet.store.tables import Tables
@@ -104,7 +105,7 @@ class History:
         # The version first: what is committed between the two is then read twice rather than never.
         version = tables.version(SNAPSHOTS.name)
         columns = [name for name in FIELDS if name not in _TEXTS]
-        return cls(from_arrow(tables.collect(SNAPSHOTS.name, tables.read(SNAPSHOTS.name).select(columns))), version)
+        return cls(from_arrow(all_rows(tables, SNAPSHOTS.name, columns)), version)
 
     @staticmethod
     def settings_of(tables: Tables, version: int) -> str:
@@ -113,10 +114,9 @@ class History:
 
     @staticmethod
     def settings_by_version(tables: Tables, versions: Sequence[int]) -> dict[int, str]:
-        """The same for several versions, in one job."""
-        wanted = ", ".join(str(int(version)) for version in versions)
-        frame = tables.read(SNAPSHOTS.name).where(f"version in ({wanted})").select("version", "epoch", "commit_id", "settings")
-        rows = tables.collect(SNAPSHOTS.name, frame).to_pylist()
+        """The same for several versions, in one reading."""
+        columns = ("version", "epoch", "commit_id", "settings")
+        rows = all_rows(tables, SNAPSHOTS.name, columns, ("version", "in", versions)).to_pylist()
         rows.sort(key=lambda row: (row["epoch"], [-ord(letter) for letter in row["commit_id"]]))
         found = {row["version"]: str(row["settings"]) for row in rows}  # of several rows of a version the last stands
         for version in versions:
