@@ -8,7 +8,8 @@ files a few milliseconds. Handing a million rows of vectors from Spark to Python
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -52,21 +53,10 @@ def all_rows(
 
     Raises StateDamaged, of that version of the model where one is named, when a file is missing, cut or changed.
     """
-    folder = local_folder(tables.path(name))
-    if folder is None:
+    if local_folder(tables.root) is None:
         return tables.collect(name, _where(tables.read(name), name, conditions).select(*columns), version)
-    terms = [_ARROW[how](pc.field(column), _typed(name, column, value)) for column, how, value in conditions]
-    try:
-        files = DeltaTable(str(folder)).to_pyarrow_dataset(schema=arrow_schema(name))
-        wanted = reduce(lambda one, other: one & other, terms) if terms else None
-        return files.to_table(columns=list(columns), filter=wanted, fragment_scan_options=_CHECKED)
-    except (OSError, pa.ArrowException, DeltaError) as error:
-        at = "" if version is None else f" at version {version}"
-        raise StateDamaged(
-            f"Table {name} cannot be read{at}: {error}.",
-            remedy="A file of it is missing or changed: restore it, or open an older version (--as-of).",
-            table=TABLES[name].name, version=version, cause=str(error),
-        ) from error
+    with _damage(name, version):
+        return _scanner(tables, name, columns, conditions).to_table()
 
 
 def rows_of(
@@ -80,11 +70,46 @@ def rows_of(
         frame = _where(committed(tables, name, commits), name, conditions)
         return tables.collect(name, frame.select(*columns), version)
     # The range of versions passes by files; the ids decide.
-    span = (("snapshot_version", ">=", commits[0].version), ("snapshot_version", "<", commits[-1].version + 1))
     both = list(dict.fromkeys([*columns, "commit_id"]))
-    rows = all_rows(tables, name, both, *span, *conditions, version=version)
+    rows = all_rows(tables, name, both, *_span(commits), *conditions, version=version)
     ids = pa.array([commit.commit_id for commit in commits], pa.string())
     return rows.filter(pc.is_in(rows.column("commit_id"), ids)).select(list(columns))
+
+
+def count_of(tables: Tables, name: str, commits: Sequence[Snapshot], version: int | None = None) -> int:
+    """How many rows those commits wrote that are there; takes no more memory than a part of a file."""
+    if not commits:
+        return 0
+    if local_folder(tables.root) is None:
+        counted = tables.collect(name, committed(tables, name, commits).agg(F.count("commit_id").alias("rows")), version)
+        return int(counted.column("rows")[0].as_py())
+    ids = ("commit_id", "in", [commit.commit_id for commit in commits])
+    with _damage(name, version):
+        return int(_scanner(tables, name, (), (*_span(commits), ids)).count_rows())
+
+
+def _span(commits: Sequence[Snapshot]) -> tuple[Condition, Condition]:
+    return ("snapshot_version", ">=", commits[0].version), ("snapshot_version", "<", commits[-1].version + 1)
+
+
+def _scanner(tables: Tables, name: str, columns: Sequence[str], conditions: Sequence[Condition]) -> ds.Scanner:
+    terms = [_ARROW[how](pc.field(column), _typed(name, column, value)) for column, how, value in conditions]
+    wanted = reduce(lambda one, other: one & other, terms) if terms else None
+    files = DeltaTable(str(local_folder(tables.path(name)))).to_pyarrow_dataset(schema=arrow_schema(name))
+    return files.scanner(columns=list(columns), filter=wanted, fragment_scan_options=_CHECKED)
+
+
+@contextmanager
+def _damage(name: str, version: int | None) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException, DeltaError) as error:
+        at = "" if version is None else f" at version {version}"
+        raise StateDamaged(
+            f"Table {name} cannot be read{at}: {error}.",
+            remedy="A file of it is missing or changed: restore it, or open an older version (--as-of).",
+            table=TABLES[name].name, version=version, cause=str(error),
+        ) from error
 
 
 def committed(tables: Tables, name: str, commits: Sequence[Snapshot]) -> DataFrame:

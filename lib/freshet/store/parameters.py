@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 
 from freshet.errors import StateDamaged
 from freshet.schema import PARAMETERS, PARAMETERS_BASE
-from freshet.store.files import Condition, all_rows, committed, rows_of
+from freshet.store.files import Condition, all_rows, committed, count_of, rows_of
 from freshet.store.snapshots import History, Snapshot
 from freshet.store.tables import Tables
 
@@ -36,12 +36,9 @@ def state(
     a log that maintenance has dropped for versions nobody kept).
     """
     base, commits = sources(history, version)
-    log = committed(tables, PARAMETERS.name, commits)
-    if check:
-        counted = tables.collect(PARAMETERS.name, log.agg(F.count("key").alias("rows")), version)
-        if counted.column("rows")[0].as_py() != _expected(commits):
-            raise _gone(version)
-    rows = _only(log.select(*_ROW), blocks, keys)
+    if check and count_of(tables, PARAMETERS.name, commits, version) != _expected(commits):
+        raise _gone(version)
+    rows = _only(committed(tables, PARAMETERS.name, commits).select(*_ROW), blocks, keys)
     if base is not None:
         rows = rows.unionByName(_only(base_rows(tables, base), blocks, keys))
     if commits:
@@ -89,8 +86,8 @@ def load_arrow(
             raise _gone(version, PARAMETERS_BASE.name)
     if commits:
         parts.append(rows_of(tables, PARAMETERS.name, commits, _ROW, *wanted, version=version))
-        there = rows_of(tables, PARAMETERS.name, commits, ["key"], version=version) if wanted else parts[-1]
-        if there.num_rows != _expected(commits):
+        there = count_of(tables, PARAMETERS.name, commits, version) if wanted else parts[-1].num_rows
+        if there != _expected(commits):
             raise _gone(version)
     if not parts:
         return {}
