@@ -7,6 +7,7 @@ MAKEFLAGS += --no-print-directory
 export NUMBA_CACHE_DIR := $(CURDIR)/.venv/numba
 
 PIP := .venv/bin/python -m pip --disable-pip-version-check
+COPY := org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies
 DELTA := io.delta:delta-spark_4.2_2.13:4.4.0
 
 # Processes that run the tests, each with a Spark session of its own; WORKERS=0 runs them in one, for a debugger.
@@ -19,7 +20,7 @@ WILL_DO := import sys; assert sys.version_info >= (3, 11); import ensurepip, ven
 NO_PYTHON := Freshet needs Python 3.11 or newer with its venv module, and no such Python is on PATH: apt install python3 \
 python3-venv (Debian, Ubuntu) or brew install python@3.13 (Homebrew) brings it.
 
-.PHONY: help demo test lint type check bench soak package clean tools setup
+.PHONY: help demo kafka test lint type check bench soak package clean tools setup
 
 help: ## print this list
 	@echo "make TARGET, where TARGET is one of"
@@ -30,7 +31,7 @@ help: ## print this list
 demo: setup ## watch a recommender learn from a stream, kill it, start it again
 	@$(JAVA) .venv/bin/freshet demo $(ARGS)
 
-test: setup ## run all tests (20 to 35 minutes on 2 cores)
+test: setup kafka ## run all tests (20 to 35 minutes on 2 cores)
 	@$(JAVA) .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: .venv/ready ## check style
@@ -74,6 +75,17 @@ tools:
 	if [ ! -x .venv/bin/python ]; then echo "Making .venv with $$("$$found" --version)."; "$$found" -m venv .venv; fi
 	@echo "Installing Spark, Delta Lake, numba and the test tools into .venv: half a gigabyte, some minutes, once."
 	@$(PIP) install --quiet --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+# The tests need a broker and Spark's connector. Without Maven they are skipped, and CI fails.
+kafka: .venv/ready
+	@if command -v mvn >/dev/null; then $(MAKE) .venv/kafka/ready; else echo "There is no Maven (mvn): the tests with Kafka are skipped."; fi
+
+.venv/kafka/ready: $(wildcard tests/kafka/*.xml)
+	@echo "Fetching a broker of Kafka and Spark's connector through Maven, once."
+	@rm -rf .venv/kafka && mkdir -p .venv/kafka
+	@for name in connector broker; do \
+	  mvn -q -B -f tests/kafka/$$name.xml $(COPY) -DincludeScope=runtime -DoutputDirectory=$(CURDIR)/.venv/kafka/$$name || exit 2; done
 	@touch $@
 
 .venv/bench: .venv/ready

@@ -39,7 +39,8 @@ class BatchReport:
     """One committed micro-batch. Counts add up: read = accepted + quarantined + duplicate + late; `corrected` are those of the
     accepted that correct others.
 
-    `so_far` are the same counts since the model began, this micro-batch included.
+    `so_far` are the same counts since the model began, this micro-batch included; `behind` is what the partitions of a Kafka
+    source had beyond it when it was committed.
     """
 
     version: int
@@ -59,6 +60,7 @@ class BatchReport:
     note: str = ""
     so_far: Mapping[str, int] = field(default_factory=dict)
     corrected: int = 0
+    behind: Mapping[str, int] = field(default_factory=dict)
 
 
 Listener = Callable[[BatchReport], None]

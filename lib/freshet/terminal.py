@@ -131,7 +131,7 @@ class ProgressTable:
             f"{report.users:,}", f"{report.items:,}",
         )  # fmt: skip
         line = Text(" ".join(f"{cell:>{width}}" for cell, (_, width) in zip(cells, COLUMNS, strict=True)))
-        note = "; ".join(filter(None, (report.note, measures)))
+        note = "; ".join(filter(None, (report.note, behind_text(report.behind), measures)))
         if note:
             line.append(f"  {note}", style="yellow")
         self.console.print(line)
@@ -159,6 +159,20 @@ def _title(key: _Key) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
+
+
+def behind_text(behind: Mapping[str, int], most: int = 4) -> str:
+    """How many messages are left, of each partition where they are few.
+
+    >>> behind_text({"kafka://clicks/0": 1200, "kafka://clicks/1": 3})
+    '1,203 behind (clicks/0 1,200, clicks/1 3)'
+    """
+    left = {name.partition("://")[2]: count for name, count in behind.items() if count}
+    if not left:
+        return ""
+    largest = sorted(left, key=lambda name: -left[name])[:most]
+    named = ", ".join(f"{name} {left[name]:,}" for name in largest) + (", ..." if len(left) > most else "")
+    return f"{sum(left.values()):,} behind ({named})"
 
 
 def lag_text(seconds: float) -> str:

@@ -67,21 +67,27 @@ def collect(frame: DataFrame, planned: Planned) -> CleanBatch:
         if refusal is None:
             raise
         raise refusal from error
-    return complete(table, planned, dict(frame.schema[ARRIVAL].metadata), frame.schema[FILE].metadata.get("table"))
+    notes = frame.schema[FILE].metadata
+    return complete(table, planned, dict(frame.schema[ARRIVAL].metadata), notes.get("table"), notes.get("offsets", False))
 
 
-def complete(table: pa.Table, planned: Planned, window: dict[str, int], delta_table: str | None = None) -> CleanBatch:
+def complete(
+    table: pa.Table, planned: Planned, window: dict[str, int], delta_table: str | None = None, offsets: bool = False
+) -> CleanBatch:
     """The records of `table` (clean.CLEANED) as a CleanBatch; pure.
 
     `window` holds `future_us` and maybe `age_us` where arrival was not known to the rules; `delta_table` names the
-    source where files are not of interest. With a column `position` the table is a part of its files, and knows.
+    source where files are not of interest; with `offsets` a block starts at each record's place in its partition. With a
+    column `position` the table is a part of its files, and knows.
     """
     table = table.combine_chunks()
     columns = _numbers(table)
-    position = (
-        table.column("position").to_numpy() if "position" in table.column_names
-        else positions(columns["file_key"], columns["block_start"], columns["ordinal"])
-    )
+    if "position" in table.column_names:
+        position = table.column("position").to_numpy()
+    elif offsets:
+        position = columns["block_start"]
+    else:
+        position = positions(columns["file_key"], columns["block_start"], columns["ordinal"])
     arrived = _filled(table, "arrived_at", np.full(table.num_rows, planned.batch_time_us, np.int64))
     event_at = _filled(table, "event_at", arrived + position)
     reason = _judged(table, event_at, arrived, window)
@@ -91,7 +97,7 @@ def complete(table: pa.Table, planned: Planned, window: dict[str, int], delta_ta
         "arrived_at": pa.array(arrived).cast(_UTC), "event_at": pa.array(event_at).cast(_UTC),
     })  # fmt: skip
     if table.num_rows and table.column("event_id").null_count and not table.column("content_hash").null_count:
-        table = _with_ids(table, columns, position)
+        table = _with_ids(table, columns, position, offsets)
     accepted = pc.is_null(table.column("reason"))
     return CleanBatch(canonical(table.filter(accepted)), _refused(table.filter(pc.invert(accepted))), table.num_rows)
 
@@ -153,9 +159,11 @@ def _replaced(table: pa.Table, columns: dict[str, pa.Array]) -> pa.Table:
     return table
 
 
-def _with_ids(table: pa.Table, columns: dict[str, np.ndarray], position: np.ndarray) -> pa.Table:
+def _with_ids(table: pa.Table, columns: dict[str, np.ndarray], position: np.ndarray, offsets: bool) -> pa.Table:
     content, check = (table.column(name).to_numpy() for name in ("content_hash", "content_check"))
-    ids = content_ids.content_ids(content, check, columns["file_key"], position)
+    # A file is read whole, so repeats can be counted in it; of a partition a micro-batch is a part.
+    place = position if offsets else content_ids.ordinals(content, check, columns["file_key"], position)
+    ids = content_ids.content_ids(content, check, columns["file_key"], place)
     event_hash, dedup_key = content_ids.keys(ids)
     texts = content_ids.as_texts(ids)
     filled = {"event_id": texts, "event_hash": pa.array(event_hash), "dedup_key": pa.array(dedup_key)}

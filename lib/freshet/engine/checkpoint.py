@@ -3,7 +3,8 @@
     metadata       {"id": ...}: the identity of the checkpoint
     offsets/N      batch N is planned: `v1`, times and settings, then one line of offsets per source
     commits/N      batch N has ended
-    sources/0/M    files that the file source listed in its M-th step (every tenth file, M.compact, holds all before it)
+    sources/0/M    files that the file source listed in its M-th step (every tenth file, M.compact, holds all before it);
+                   of a source of Kafka 0 alone: the offsets it began with
 
 Spark replays a planned batch without looking whether its files are still there: with one gone it runs on the rest.
 `fingerprint` looks.
@@ -19,6 +20,7 @@ from typing import Any
 
 from freshet.engine.file_names import plain
 from freshet.engine.log_files import Folder, Stat
+from freshet.engine.places import KAFKA
 from freshet.errors import CheckpointRefused, SourceChanged
 
 LOG_VERSION = "v1"
@@ -46,7 +48,8 @@ class PlannedFile:
 @dataclass(frozen=True)
 class Fingerprint:
     """What a micro-batch reads. `hash` changes with any path, size, time or offset; `sources` says it as JSON texts;
-    `files` are the URIs of its files (none for Delta); `batch_time_us` is the time Spark logged with the plan."""
+    `files` are the URIs of its files (none for Delta) or the names
+    of its partitions; `batch_time_us` is the time Spark logged with the plan."""
 
     hash: str
     sources: list[str]
@@ -106,6 +109,8 @@ def fingerprint(checkpoint: str, batch_id: int, source_format: str) -> Fingerpri
     """
     if source_format == "delta":
         return _delta(Folder(checkpoint), batch_id)
+    if source_format == "kafka":
+        return _kafka(Folder(checkpoint), batch_id)
     files = planned_files(checkpoint, batch_id)
     sources = [_seen(file, batch_id) for file in files]
     time = _offsets(Folder(checkpoint), batch_id).batch_time_us
@@ -117,6 +122,30 @@ def _delta(folder: Folder, batch_id: int) -> Fingerprint:
     start = _offsets(folder, batch_id - 1).source if batch_id > 0 else None
     sources = [json.dumps({"start": start, "end": end.source}, sort_keys=True)]
     return Fingerprint(_hash(sources), sources, end.batch_time_us, [])
+
+
+def _kafka(folder: Folder, batch_id: int) -> Fingerprint:
+    """Offsets by topic and partition; a partition that came since begins with what it had (`from` null)."""
+    end = _offsets(folder, batch_id)
+    start = _offsets(folder, batch_id - 1).source if batch_id > 0 else _first_offsets(folder)
+    names = sorted((topic, int(part)) for topic, parts in end.source.items() for part in parts)
+    spans = [
+        {"partition": f"{KAFKA}{topic}/{part}", "from": start.get(topic, {}).get(str(part)), "until": end.source[topic][str(part)]}
+        for topic, part in names
+    ]
+    sources = [json.dumps(span) for span in spans]
+    return Fingerprint(_hash(sources), sources, end.batch_time_us, [str(span["partition"]) for span in spans])
+
+
+def _first_offsets(folder: Folder) -> Any:
+    """Where the first batch of a source of Kafka begins; Spark writes a zero byte before it."""
+    name = "sources/0/0"
+    if not folder.has(name):
+        raise _damaged(folder, name, "is missing")
+    try:
+        return json.loads(folder.read(name).lstrip("\0").partition("\n")[2])
+    except (ValueError, UnicodeDecodeError) as error:
+        raise _damaged(folder, name, "is not what Spark writes") from error
 
 
 def _seen(file: PlannedFile, batch_id: int) -> str:

@@ -59,6 +59,8 @@ def clean(records: DataFrame, source: Source, settings: CleanSettings) -> DataFr
 
 def _notes(source: Source, settings: CleanSettings) -> dict[str, dict[str, object]]:
     """What `batch.collect` must know of the settings travels with the columns it concerns, so it cannot differ."""
+    if source.format == "kafka":
+        return {FILE: {"offsets": True}}
     if source.format != "delta":
         return {}
     window = {"future_us": int(settings.future_tolerance * MICROSECONDS)}

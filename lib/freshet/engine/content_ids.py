@@ -1,4 +1,5 @@
-"""Event ids for sources that have none: a hash of content, file and ordinal among equal records of that file.
+"""Event ids for sources that have none: a hash of content, file and ordinal among equal records of that file (of a partition of
+Kafka: the offset).
 
     s = mix(file_key ^ mix(ordinal))
     id = 32 hexadecimal digits of (mix(content_hash ^ s), mix(content_check ^ mix(s)))
@@ -18,11 +19,10 @@ _PAIRS = np.frombuffer("".join(f"{byte:02x}" for byte in range(256)).encode(), n
 
 
 def content_ids(
-    content_hash: np.ndarray, content_check: np.ndarray, file_key: np.ndarray, position: np.ndarray
+    content_hash: np.ndarray, content_check: np.ndarray, file_key: np.ndarray, ordinal: np.ndarray
 ) -> np.ndarray:
-    """uint8[n, 32]: the text of each id. All in int64[n]; `position` orders the records of one file."""
-    ordinal = ordinals(content_hash, content_check, file_key, position).view(np.uint64)
-    salt = mix(file_key.view(np.uint64) ^ mix(ordinal))
+    """uint8[n, 32]: the text of each id. All in int64[n]; `ordinal` tells equal records of one file apart."""
+    salt = mix(file_key.view(np.uint64) ^ mix(ordinal.view(np.uint64)))
     halves = [mix(content_hash.view(np.uint64) ^ salt), mix(content_check.view(np.uint64) ^ mix(salt))]
     raw = np.stack(halves, axis=1).byteswap().view(np.uint8)  # most significant byte first, as people write numbers
     return _PAIRS[raw].view(np.uint8).reshape(len(ordinal), 32)
@@ -31,7 +31,7 @@ def content_ids(
 def ordinals(
     content_hash: np.ndarray, content_check: np.ndarray, file_key: np.ndarray, position: np.ndarray
 ) -> np.ndarray:
-    """int64[n]: how many equal records of the same file stand before each."""
+    """int64[n]: how many equal records of the same file stand before each; `position` orders the records of one file."""
     order = np.lexsort((position, content_check, content_hash, file_key))
     same = np.ones(len(order), bool)
     for key in (content_check, content_hash, file_key):

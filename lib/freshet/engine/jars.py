@@ -1,4 +1,5 @@
-"""The Delta jar: resolved once through Spark's own resolver, afterwards taken from where the resolver left it.
+"""The jars of Delta and of Spark's connector to Kafka: resolved once through
+Spark's own resolver, afterwards taken from where the resolver left them.
 
 A session with `spark.jars.packages` resolves at every start, which costs seconds, needs the network now and then and
 prints a page; a session with the same files in `spark.jars` does none of that.
@@ -6,7 +7,7 @@ prints a page; a session with the same files in `spark.jars` does none of that.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 DELTA_JAR = "io.delta:delta-spark_4.2_2.13:4.4.0"
@@ -37,13 +38,26 @@ _FILES = (
     "com.fasterxml.jackson.datatype_jackson-datatype-jdk8-2.13.5.jar",
 )
 
+KAFKA_JAR = "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"
+# Spark has these itself.
+_KAFKA_EXCLUDED = (
+    "com.google.code.findbugs:jsr305", "org.slf4j:slf4j-api", "org.xerial.snappy:snappy-java", "at.yawk.lz4:lz4-java",
+)  # fmt: skip
+_KAFKA_FILES = (
+    "org.apache.spark_spark-sql-kafka-0-10_2.13-4.2.0.jar",
+    "org.apache.spark_spark-token-provider-kafka-0-10_2.13-4.2.0.jar",
+    "org.apache.kafka_kafka-clients-3.9.2.jar",
+    "org.apache.commons_commons-pool2-2.13.1.jar",
+    "org.scala-lang.modules_scala-parallel-collections_2.13-1.2.0.jar",
+)
+
 
 def delta(conf: Mapping[str, str]) -> dict[str, str]:
     """The `spark.jars*` settings that bring Delta into a session with `conf`; empty where `conf` names it already."""
     jars, packages = conf.get("spark.jars", ""), conf.get("spark.jars.packages", "")
     if "delta-spark" in jars or "delta-spark" in packages:
         return {}
-    resolved = _resolved(conf)
+    resolved = _resolved(conf, _FILES)
     if resolved:
         return {"spark.jars": _join(*map(str, resolved), jars)}
     return {
@@ -52,10 +66,24 @@ def delta(conf: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _resolved(conf: Mapping[str, str]) -> list[Path]:
+def kafka(conf: Mapping[str, str]) -> dict[str, str]:
+    """The same for the connector to Kafka, to be asked after `delta`."""
+    jars, packages = conf.get("spark.jars", ""), conf.get("spark.jars.packages", "")
+    if "spark-sql-kafka" in jars or "spark-sql-kafka" in packages:
+        return {}
+    resolved = _resolved(conf, _KAFKA_FILES)
+    if resolved:
+        return {"spark.jars": _join(jars, *map(str, resolved))}
+    return {
+        "spark.jars.packages": _join(packages, KAFKA_JAR),
+        "spark.jars.excludes": _join(conf.get("spark.jars.excludes", ""), *_KAFKA_EXCLUDED),
+    }
+
+
+def _resolved(conf: Mapping[str, str], names: Sequence[str]) -> list[Path]:
     """The files of an earlier resolution, none unless all of them are there."""
     home = Path(conf.get("spark.jars.ivy") or Path("~/.ivy2.5.2").expanduser())
-    files = [home / "jars" / name for name in _FILES]
+    files = [home / "jars" / name for name in names]
     return files if all(file.is_file() for file in files) else []
 
 

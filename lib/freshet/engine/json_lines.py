@@ -17,7 +17,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, StringType, StructField, StructType
 
-from freshet.engine.places import FILE_PLACE, place
+from freshet.engine.places import FILE_PLACE, Place, place
 
 # Longer lines are not parsed: a parser's memory is a multiple of its input.
 MAX_LINE_BYTES = 1 << 20
@@ -29,13 +29,16 @@ _NOT_A_NUMBER = ('"NaN"', '"Infinity"', '"-Infinity"')
 _UNPAIRED = r"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD])[c-fC-F])"
 
 
-def parse(lines: DataFrame, names: Sequence[str], mapping: Mapping[str, str]) -> DataFrame:
-    """Text lines -> columns `names` as text, `_raw`, `_unreadable`, and where each stood."""
+def parse(
+    lines: DataFrame, names: Sequence[str], mapping: Mapping[str, str], where: Place = FILE_PLACE, blank: bool = False
+) -> DataFrame:
+    """Text lines -> columns `names` as text, `_raw`, `_unreadable`, and where each stood; with `blank` a blank one is a record."""
     shape = ArrayType(StructType([StructField(name, StringType()) for name in names]))
     line = F.col("value")
     array = F.from_json(F.concat(F.lit("["), line, F.lit("]")), shape, _OPTIONS)
-    parsed = lines.where(F.startswith(line, F.lit("{")) | (F.btrim(line, F.lit(_BLANK)) != "")).select(
-        line.alias("_raw"), *place(FILE_PLACE), F.when(F.octet_length(line) <= MAX_LINE_BYTES, array).alias("_array")
+    kept = lines if blank else lines.where(F.startswith(line, F.lit("{")) | (F.btrim(line, F.lit(_BLANK)) != ""))
+    parsed = kept.select(
+        line.alias("_raw"), *place(where), F.when(F.octet_length(line) <= MAX_LINE_BYTES, array).alias("_array")
     )
     record = F.get(F.col("_array"), F.lit(0))
     ids = [name for field, name in mapping.items() if field in ("event_id", "user_id", "item_id")]
@@ -46,7 +49,7 @@ def parse(lines: DataFrame, names: Sequence[str], mapping: Mapping[str, str]) ->
     for name in ids:
         broken = broken | F.coalesce(_rounded(record.getField(name), raw), F.lit(False))
     read = [field.alias(name) for name, field in fields.items()]
-    return parsed.select(*read, "_raw", *FILE_PLACE, broken.alias("_unreadable"))
+    return parsed.select(*read, "_raw", *where, broken.alias("_unreadable"))
 
 
 def _ends(raw: Column) -> Column:

@@ -9,6 +9,7 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 Place = Mapping[str, Callable[[], Column]]
+KAFKA = "kafka://"  # what the name of a partition begins with: kafka://topic/partition
 
 FILE_PLACE: Place = {
     "_file_key": lambda: F.xxhash64("_metadata.file_path"),
@@ -22,6 +23,13 @@ TABLE_PLACE: Place = {
     "_file_key": lambda: F.xxhash64(F.input_file_name()),
     "_mtime": lambda: F.lit(None).cast("timestamp"),
     "_block": F.input_file_block_start,
+}
+
+# A partition stands for a file, an offset for the place in it; Kafka's time of a message is when it arrived.
+KAFKA_PLACE: Place = {
+    "_file_key": lambda: F.xxhash64(F.concat(F.lit(KAFKA), F.col("topic"), F.lit("/"), F.col("partition").cast("string"))),
+    "_mtime": lambda: F.col("timestamp"),
+    "_block": lambda: F.col("offset"),
 }
 
 

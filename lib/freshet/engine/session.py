@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -98,13 +98,15 @@ _LOCAL_DISK = {
 }
 
 
-def build(settings: SparkSettings) -> SparkSession:
-    """Start (or get) the session of `settings`, checked by `check_session`; `settings.conf` has the last word.
+def build(settings: SparkSettings, kafka: bool = False) -> SparkSession:
+    """Start (or get) the session of `settings`, checked by `check_session`; `settings.conf` has the last word. `kafka`: with the
+    connector to Kafka.
 
     Raises EngineRefused when Java or the Delta jar cannot be had, or a required setting was overruled.
     """
     builder = SparkSession.builder.master(settings.master).appName(settings.app_name)
-    for name, value in configuration(settings).items():
+    conf = configuration(settings, kafka)
+    for name, value in conf.items():
         builder = builder.config(name, value)
     if cores_of(settings.master):
         # Workers on this machine run this very Python; the setting of the same meaning is read by spark-submit only.
@@ -112,21 +114,22 @@ def build(settings: SparkSettings) -> SparkSession:
     if settings.master.startswith("local-cluster"):
         _prepare_local_cluster()
     if "PYSPARK_GATEWAY_PORT" in os.environ:
-        _into_running_jvm(configuration(settings).get("spark.jars", ""))
+        _into_running_jvm(conf.get("spark.jars", ""))
     try:
         with without_banner():
             spark = builder.getOrCreate()
     except PySparkRuntimeError as error:
         if error.getCondition() != "JAVA_GATEWAY_EXITED":
             raise
-        remedy = f"Spark 4.2 needs Java 17 or newer; {DELTA_JAR} is fetched once from Maven (see the lines above)."
+        wanted = f"{DELTA_JAR} and {jars.KAFKA_JAR} are" if kafka else f"{DELTA_JAR} is"
+        remedy = f"Spark 4.2 needs Java 17 or newer; {wanted} fetched once from Maven (see the lines above)."
         raise EngineRefused("The Java process ended before Spark started.", remedy=remedy, jar=DELTA_JAR) from error
     spark.sparkContext.setLogLevel("ERROR")
     check_session(spark)
     return spark
 
 
-def test_session(folder: str) -> SparkSession:
+def test_session(folder: str, more_jars: Sequence[str] = ()) -> SparkSession:
     """local[2], everything it writes under `folder`; the output of Arrow functions is checked against its schema."""
     conf = {
         "spark.sql.warehouse.dir": f"{folder}/warehouse",
@@ -135,6 +138,7 @@ def test_session(folder: str) -> SparkSession:
         # A quarter of a gigabyte, as with both compilers: what fits 48 MB would be swept and compiled again all the time.
         "-XX:ReservedCodeCacheSize=240m",
         "spark.local.dir": f"{folder}/local",
+        "spark.jars": ",".join(more_jars),
         "spark.sql.execution.arrow.pyspark.validateSchema.enabled": "true",
         "spark.python.worker.faulthandler.enabled": "true",
     }
@@ -151,7 +155,7 @@ class _Plain:
         self.master, self.app_name, self.driver_memory, self.conf = master, app_name, driver_memory, conf
 
 
-def configuration(settings: SparkSettings) -> dict[str, str]:
+def configuration(settings: SparkSettings, kafka: bool = False) -> dict[str, str]:
     """Every Spark setting of a session, defaults under `settings.conf`; pure."""
     conf = {"spark.driver.memory": settings.driver_memory, **REQUIRED, **_DELTA, **_ENGINE}
     cores = cores_of(settings.master)
@@ -167,6 +171,7 @@ def configuration(settings: SparkSettings) -> dict[str, str]:
     conf["spark.executorEnv.NUMBA_CACHE_DIR"] = numba_cache()
     conf.update(settings.conf)
     conf.update(jars.delta(conf))
+    conf.update(jars.kafka(conf) if kafka else {})
     conf["spark.driver.extraJavaOptions"] = f"{_LOGGING} {conf.get('spark.driver.extraJavaOptions', '')}".strip()
     return {name: value for name, value in conf.items() if value}
 

@@ -1,4 +1,4 @@
-"""Sources: a folder of files or a Delta table becomes one row per record, nothing judged and nothing lost.
+"""Sources: a folder of files, a Delta table or topics of Kafka become one row per record, nothing judged and nothing lost.
 
 `stream(spark, source)` reads for ever, `files(spark, source, paths)` reads some files once; both give RECORD columns:
 the event's fields as the source has them, and where the record stood. Text formats give text for every field: what a
@@ -19,9 +19,10 @@ from pyspark.sql.streaming.readwriter import DataStreamReader
 from pyspark.sql.types import StringType, StructField, StructType
 
 from freshet.engine import json_lines
-from freshet.engine.places import FILE_PLACE, TABLE_PLACE, place
+from freshet.engine.places import FILE_PLACE, KAFKA_PLACE, TABLE_PLACE, place
 from freshet.engine.shape import FIELDS, check_types, refuse_missing
 from freshet.errors import SourceRefused, UnknownName
+from freshet.settings.kafka import beginning
 
 # One row of a source: the event's fields (null where the source has none), then
 #   _context     map<string,string>, with a null for a value that is missing; null where the settings name no column
@@ -40,6 +41,23 @@ class CsvShape(Protocol):
     def separator(self) -> str: ...
     @property
     def columns(self) -> Sequence[str]: ...
+
+
+class Topics(Protocol):
+    """The `kafka` section of a source."""
+
+    @property
+    def servers(self) -> Sequence[str]: ...
+    @property
+    def topics(self) -> Sequence[str]: ...
+    @property
+    def start(self) -> str: ...
+    @property
+    def max_events_per_trigger(self) -> int | None: ...
+    @property
+    def on_data_loss(self) -> str: ...
+    @property
+    def options(self) -> Mapping[str, str]: ...
 
 
 class Source(Protocol):
@@ -75,6 +93,8 @@ class Source(Protocol):
     def max_files_per_trigger(self) -> int | None: ...
     @property
     def max_bytes_per_trigger(self) -> int | None: ...
+    @property
+    def kafka(self) -> Topics: ...
 
 
 Option = bool | int | str
@@ -244,7 +264,26 @@ def _first_schema(spark: SparkSession, source: Source, paths: Sequence[str] | No
     return schema
 
 
-FORMATS: dict[str, _Read] = {"json": _json, "csv": _csv, "parquet": _parquet, "delta": _delta}
+def _kafka(spark: SparkSession, source: Source, paths: Sequence[str] | None) -> DataFrame:
+    if paths is not None:
+        what = "Messages of Kafka are read as a stream only."
+        raise SourceRefused(what, remedy="Name files with another source.format.", path=None, wanted="files", found="kafka")
+    messages = spark.readStream.format("kafka").options(**_subscription(source.kafka)).load()
+    # A tombstone has no value: a record like every other, that says nothing.
+    lines = messages.withColumn("value", F.coalesce(F.col("value").cast("string"), F.lit("")))
+    return json_lines.parse(lines, wanted(source), mapping(source), KAFKA_PLACE, blank=True)
+
+
+def _subscription(kafka: Topics) -> dict[str, Option]:
+    """The options of Spark's Kafka source."""
+    pace = {} if kafka.max_events_per_trigger is None else {"maxOffsetsPerTrigger": kafka.max_events_per_trigger}
+    return {
+        **kafka.options, **beginning(kafka.start), **pace, "kafka.bootstrap.servers": ",".join(kafka.servers),
+        "subscribe": ",".join(kafka.topics), "failOnDataLoss": kafka.on_data_loss == "stop",
+    }  # fmt: skip
+
+
+FORMATS: dict[str, _Read] = {"json": _json, "csv": _csv, "parquet": _parquet, "delta": _delta, "kafka": _kafka}
 
 
 def _reader(source: Source) -> _Read:

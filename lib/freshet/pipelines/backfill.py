@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
@@ -75,6 +75,10 @@ class Spans:
     def inside(self, low: int, high: int) -> Column:
         """Whether a record's time lies in [low, high)."""
         return (F.col("event_at") >= F.timestamp_micros(F.lit(low))) & (F.col("event_at") < F.timestamp_micros(F.lit(high)))
+
+    def behind(self, read: Fingerprint) -> Mapping[str, int]:
+        """Nothing: a stretch of time is all there."""
+        return {}
 
     def planned(self, number: int) -> Fingerprint:
         """What the micro-batch reads. What has no time of arrival (rows of Delta) arrived by the end of all, at any retry."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 
 from freshet.engine.batch import CleanBatch, collect
+from freshet.engine.brokers import Brokers, behind, missing
 from freshet.engine.checkpoint import Fingerprint, fingerprint, inspect
 from freshet.errors import BatchRefused, CheckpointRefused
 from freshet.failpoint import failpoint
@@ -48,6 +49,9 @@ class Plan(Protocol):
         """How a micro-batch is passed by that had too many refused events, or could not be learned."""
         ...
     def planned(self, number: int) -> Fingerprint: ...
+    def behind(self, read: Fingerprint) -> Mapping[str, int]:
+        """What is left after a micro-batch by partition, where that can be asked."""
+        ...
 
 
 class Streamed:
@@ -55,6 +59,7 @@ class Streamed:
 
     def __init__(self, opened: Opened) -> None:
         self._path, self._format = opened.settings.store.checkpoint_path, opened.settings.source.format
+        self._brokers = Brokers(opened.spark, opened.settings.source.kafka) if self._format == "kafka" else None
 
     @property
     def id(self) -> str | None:
@@ -62,6 +67,10 @@ class Streamed:
 
     def planned(self, number: int) -> Fingerprint:
         return fingerprint(self._path, number, self._format)
+
+    def behind(self, read: Fingerprint) -> Mapping[str, int]:
+        ends = None if self._brokers is None else self._brokers.ends()
+        return {} if ends is None else behind(ends, read.sources)
 
     def pass_by(self, number: int, share: bool) -> str:
         return f"`freshet train --skip-batch {number} --reason ...`"
@@ -201,7 +210,7 @@ class BatchCommitter:
         fields |= look.fields | {"metrics": [vars(metric) for metric in (*learned.metrics, *look.metrics, *noted)]}
         with attempt.watch("challengers"):
             beside, given_up = self._challengers.learn(prepared.settled.events, fields)
-        parts = {**prepared.parts, **told(look, sight, given_up)}
+        parts = {**prepared.parts, **told(look, sight, [*given_up, *self._lost(attempt)])}
         snapshot = opened.writer.commit(opened.writer.begin(), parts, fields, beside)
         with attempt.watch("apply"):
             self._challengers.committed(prepared.admitted.clock)
@@ -210,6 +219,15 @@ class BatchCommitter:
             take(head, prepared, opened.settings)
         self._report(attempt, snapshot, done, learned.metrics, note="; ".join(filter(None, (look.note, sight.note))))
         self._act(look, sight)
+
+    def _lost(self, attempt: Attempted) -> list[pa.Table]:
+        """The decision row that says how many planned messages of Kafka were not there any more."""
+        lost = missing(attempt.read.sources, attempt.batch.read)
+        if not lost:
+            return []
+        reason = f"{lost:,} of the planned offsets of batch {attempt.batch_id} had no message"
+        self._say(reason)
+        return [decision_row("data loss", None, reason, {"batch_id": attempt.batch_id, "missing": lost})]
 
     def _act(self, look: Look, sight: Sight) -> None:
         """After the commit: what gate and strategy have decided."""
@@ -275,5 +293,5 @@ class BatchCommitter:
             snapshot.version, snapshot.kind, attempt.batch_id, snapshot.read_count, snapshot.accepted_count,
             snapshot.quarantined_count, snapshot.duplicate_count, snapshot.late_count, attempt.watch.total(),
             attempt.lag(), len(head.ids[USER]), len(head.ids[ITEM]), metrics, dict(snapshot.stage_seconds or {}), note,
-            dict(self.so_far), snapshot.corrected_count,
+            dict(self.so_far), snapshot.corrected_count, self._plan.behind(attempt.read),
         ))

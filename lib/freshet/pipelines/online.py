@@ -14,6 +14,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from freshet.engine.checkpoint import forget_unplanned
 from freshet.engine.clean import clean
+from freshet.engine.faults import named
 from freshet.engine.sources import stream
 from freshet.pipelines import passing
 from freshet.pipelines.commit import BatchCommitter
@@ -89,7 +90,8 @@ def _version(opened: Opened) -> str:
 
 def unhurried(source: SourceSettings) -> SourceSettings:
     """The source in as few micro-batches as it allows: for what nobody will learn."""
-    return source.model_copy(update={"max_files_per_trigger": None, "max_bytes_per_trigger": None})
+    kafka = source.kafka.model_copy(update={"max_events_per_trigger": None})
+    return source.model_copy(update={"max_files_per_trigger": None, "max_bytes_per_trigger": None, "kafka": kafka})
 
 
 class Stream:
@@ -124,7 +126,7 @@ class Stream:
                 self._wait(query)
             except PySparkException as error:
                 if not isinstance(self._failure, Stopped):
-                    raise self._failure or error from None
+                    raise self._failure or named(error) or error from None
             # Spark does not tell of a failure that came while it was being stopped.
             if self._failure is not None and not isinstance(self._failure, Stopped):
                 raise self._failure
@@ -132,7 +134,7 @@ class Stream:
 
     def _start(self) -> StreamingQuery:
         opened, chosen = self._opened, self._opened.settings
-        if chosen.source.format != "delta":
+        if chosen.source.format not in ("delta", "kafka"):  # the others list files
             forget_unplanned(chosen.store.checkpoint_path)
         cleaned = clean(self._records, chosen.source, chosen.clean)
         writer = cleaned.writeStream.foreachBatch(self._learn).option("checkpointLocation", chosen.store.checkpoint_path)

@@ -11,13 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 
+from freshet.engine.brokers import Brokers, behind
 from freshet.pipelines.assembly import MICROSECONDS
 from freshet.pipelines.opening import Reading, open_reading
 from freshet.pipelines.totals import impressions, totals
-from freshet.schema import EVENTS
+from freshet.schema import EVENTS, SNAPSHOTS
 from freshet.settings import Settings
 from freshet.store.decisions import decisions
-from freshet.store.files import rows_of
+from freshet.store.files import all_rows, rows_of
 from freshet.store.snapshots import LEARNING, REFUSED, Snapshot
 
 STALE_TRIGGERS = 10  # triggers without a commit after which a model whose lock is held counts as stalled
@@ -39,6 +40,7 @@ def status(spark: SparkSession, settings: Settings) -> dict[str, Any]:
         "event_clock": at(newest.event_clock), "rows": dict(newest.row_counts or {}),
         "last_batch": _batch(last) if last else None, "totals": totals(commits), "epoch": newest.epoch,
         **({} if shown is None else {"impressions": shown}),
+        **({"behind": left(spark, reading, settings)} if settings.source.format == "kafka" else {}),
     }
 
 
@@ -73,6 +75,18 @@ def lag(reading: Reading, last: Snapshot) -> float | None:
     arrived = rows_of(reading.tables, EVENTS.name, [last], ("arrived_at",)).column("arrived_at")
     newest = pc.max(arrived.cast(pa.int64())).as_py()
     return None if newest is None else round((last.committed_at - newest) / MICROSECONDS, 1)
+
+
+def left(spark: SparkSession, reading: Reading, settings: Settings) -> dict[str, int] | None:
+    """Messages that nobody has read yet, by partition; None where no broker answers."""
+    last = reading.history.last_streamed()
+    brokers = Brokers(spark, settings.source.kafka)
+    ends = brokers.ends()
+    brokers.close()
+    if ends is None or last is None:
+        return ends
+    row = all_rows(reading.tables, SNAPSHOTS.name, ("commit_id", "sources"), ("version", "=", last.version)).to_pylist()
+    return behind(ends, next(one["sources"] or () for one in row if one["commit_id"] == last.commit_id))
 
 
 def _batch(last: Snapshot) -> dict[str, Any]:

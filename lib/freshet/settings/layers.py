@@ -41,7 +41,7 @@ def load(
     """The settings of these layers and where each value came from, or SettingsError with every problem there is.
 
     `configs` are YAML files, `env` the environment (FRESHET_A__B), `sets` texts `a.b=value`. `required` names settings
-    that must not be null.
+    that must not be null; Kafka needs no source.path.
     """
     problems: list[Problem] = []
     given: list[Given] = []
@@ -54,7 +54,9 @@ def load(
         layers.put(value)
     settings = layers.settings()
     if all(values or not wrong for values, wrong in files):  # what is missing may stand in a file that could not be read
-        problems += [_missing(key) for key in required if layers.values.get(tuple(key.split("."))) is None]
+        elsewhere = {"source.path"} if layers.values.get(("source", "format")) == "kafka" else set()
+        absent = [key for key in required if layers.values.get(tuple(key.split("."))) is None]
+        problems += [_missing(key) for key in absent if key not in elsewhere]
     if settings is not None:
         problems += _challengers(settings, layers.origins)
     refuse(problems)

@@ -19,7 +19,7 @@ _ELSEWHERE = ("PYSPARK_GATEWAY_PORT", "HADOOP_CONF_DIR", "YARN_CONF_DIR", "SPARK
 
 def check_source(settings: Settings, origins: Origins, env: Mapping[str, str]) -> None:
     """Raise SettingsError when source.path is a place on this machine's disk and nothing is there."""
-    path = settings.source.path
+    path = settings.source.path if settings.source.format != "kafka" else None
     place = None if path is None else on_this_disk(path, settings, env)
     if place is None or place.exists():
         return

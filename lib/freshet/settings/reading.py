@@ -19,6 +19,7 @@ from freshet.settings.fields import (
     Texts,
     related,
 )
+from freshet.settings.kafka import KafkaSettings
 
 EVENT_FIELDS = ("user_id", "item_id", "event_type", "value", "event_at", "revision", "weight", "propensity")
 
@@ -63,7 +64,7 @@ class ColumnSettings(Section):
 class SourceSettings(Section):
     """Where events come from and how a record becomes an event."""
 
-    format: Literal["json", "csv", "parquet", "delta"] = "json"
+    format: Literal["json", "csv", "parquet", "delta", "kafka"] = "json"
     path: Text | None = None
     glob: Text | None = None
     columns: ColumnSettings = ColumnSettings()
@@ -78,9 +79,15 @@ class SourceSettings(Section):
     csv: CsvSettings = CsvSettings()
     max_files_per_trigger: Count | None = 1
     max_bytes_per_trigger: Count | None = None
+    kafka: KafkaSettings = KafkaSettings()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.format == "kafka":
+            if not self.kafka.servers or not self.kafka.topics:
+                raise related("brokers in kafka.servers and topics in kafka.topics", "kafka", "format")
+            if self.order == "file":
+                raise related('order "time": partitions have no order among each other', "order", "format")
         if self.time_format is not None and self.time_unit != "text":
             raise related('time_unit "text" where there is a time_format', "time_format", "time_unit")
         if self.order == "time" and self.columns.event_at is None and "event_at" not in self.constants:

@@ -7,13 +7,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 REDACTED = "[redacted]"
-_SECRET_KEY = re.compile(r"(?i)secret|password|token|key")
+_SECRET_KEY = re.compile(r"(?i)secret|password|token|key|jaas|credential")
+_FREE = (("spark", "conf"), ("source", "kafka", "options"), ("sink", "kafka", "options"))  # maps whose keys are not ours
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")
 
 
 def is_secret(path: Sequence[str]) -> bool:
-    """Whether the value under this path is a secret: a key of spark.conf that names a password, token or key."""
-    return len(path) > 2 and tuple(path[:2]) == ("spark", "conf") and bool(_SECRET_KEY.search(".".join(path[2:])))
+    """Whether the value under this path is a secret: a key of spark.conf, or of what is passed on to Kafka, that names a
+    password, token or key."""
+    return any(
+        len(path) > len(free) and tuple(path[: len(free)]) == free and _SECRET_KEY.search(".".join(path[len(free) :]))
+        for free in _FREE
+    )
 
 
 def redacted(value: Any, path: tuple[str, ...] = ()) -> Any:
