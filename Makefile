@@ -20,18 +20,22 @@ WILL_DO := import sys; assert sys.version_info >= (3, 11); import ensurepip, ven
 NO_PYTHON := Freshet needs Python 3.11 or newer with its venv module, and no such Python is on PATH: apt install python3 \
 python3-venv (Debian, Ubuntu) or brew install python@3.13 (Homebrew) brings it.
 
-.PHONY: help demo kafka test lint type check bench soak package clean tools setup
+.PHONY: help demo demo-kafka kafka test lint type check bench soak package clean tools setup
 
 help: ## print this list
 	@echo "make TARGET, where TARGET is one of"
-	@sed -n 's/^\([a-z]*\):.*## /  \1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
-	  printf '  %-9s %s\n' "$${name# *}" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /  \1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
+	  printf '  %-12s %s\n' "$${name# *}" "$$text"; done
 	@echo "Options go into ARGS: make demo ARGS=--quick, make test ARGS='tests/settings -x'."
 
 demo: setup ## watch a recommender learn from a stream, kill it, start it again
 	@$(JAVA) .venv/bin/freshet demo $(ARGS)
 
-test: setup kafka ## run all tests (20 to 35 minutes on 2 cores)
+demo-kafka: setup kafka ## the same with events from a broker of Kafka (needs Maven)
+	@$(JAVA) .venv/bin/freshet demo --kafka .venv/kafka/broker --set demo.out=freshet-demo-kafka \
+	  --set "spark.conf.spark.jars=$$(ls -d $(CURDIR)/.venv/kafka/connector/*.jar | paste -sd,)" $(ARGS)
+
+test: setup kafka ## run all tests (some 20 minutes on 2 cores)
 	@$(JAVA) .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: .venv/ready ## check style

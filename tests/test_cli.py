@@ -77,7 +77,7 @@ SOURCE = ("--set", f"source.path={ROOT / 'tests'}")
 @pytest.mark.parametrize(
     ("args", "name", "options"),
     [
-        (["demo", "--quick"], "showcase.demo", {"quick": True}),
+        (["demo", "--quick"], "showcase.demo", {"quick": True, "kafka": None}),
         (["evaluate", "--against", "3", "--from", "2026-11-20", "--json"], "evaluate.evaluate",
          {"version": None, "against": 3, "since": datetime(2026, 11, 20, tzinfo=UTC), "until": None, "path": None, "by": "event",
           "k": None, "threshold": None, "candidates": None, "sample": 0, "columns": (), "save": False}),

@@ -14,6 +14,8 @@ from topics import Topic
 from freshet.demo.broker import Broker
 from freshet.demo.dirt import Dirt
 from freshet.errors import SettingsError, SourceChanged, SourceRefused
+from freshet.pipelines.publishing import publish_version as publish
+from freshet.pipelines.recommend import recommend_batch
 from freshet.pipelines.status import status
 from freshet.pipelines.totals import totals
 from freshet.settings import load
@@ -212,3 +214,44 @@ def test_passwords_are_neither_shown_nor_recorded() -> None:
 
 
 assert WORLD.events >= 600  # what is written here
+
+
+def messages(topic: Topic, name: str) -> list[tuple[str, dict]]:
+    options = {"kafka.bootstrap.servers": topic.broker.address, "subscribe": name, "startingOffsets": "earliest"}
+    rows = topic.spark.read.format("kafka").options(**options).load().orderBy("partition", "offset")
+    return [(row["key"], json.loads(row["value"])) for row in rows.selectExpr("string(key) key", "string(value) value").collect()]
+
+
+def test_lists_and_decisions_are_sent_as_they_are_published(site, new_site, topic, broker) -> None:
+    topic.write(lines(site, 200))
+    out = {what: Topic(topic.spark, broker, f"{what}-of-{topic.name}").create(1) for what in ("lists", "decisions")}
+    mine = reading(new_site, "mine", topic, f"sink.kafka.servers=[{broker.address}]", f"sink.kafka.decisions={out['decisions'].name}",
+                   f"sink.kafka.recommendations={out['lists'].name}", "gate.publish=manual")
+    mine.train()
+    told = messages(topic, out["decisions"].name)
+    wanted = mine.sql("select decision_id, kind, snapshot_version from decisions order by snapshot_version")
+    assert [{name: value[name] for name in wanted[0]} for _, value in told] == wanted and wanted and told[0][0] == "main"
+    version = mine.snapshots()[-1].version
+    publish(mine.spark, mine.settings(), version=version, reason="seen", force=True)
+    mine.train()  # it is a start that asks the topic what it knows
+    told = messages(topic, out["decisions"].name)
+    ids = [row["decision_id"] for row in mine.sql("select decision_id from decisions order by snapshot_version")]
+    assert [value["decision_id"] for _, value in told] == ids and len(ids) > len(wanted)
+    for _ in range(2):
+        recommend_batch(mine.spark, mine.settings(), n=3)
+    sent = messages(topic, out["lists"].name)
+    first, second = sent[: len(sent) // 2], sent[len(sent) // 2 :]
+    assert sorted(first, key=lambda one: one[0]) == sorted(second, key=lambda one: one[0]) and len(first) > 10
+    user, value = first[0]
+    assert value["user_id"] == user and value["snapshot_version"] == version and [one["rank"] for one in value["items"]] == [1, 2, 3]
+
+
+def test_a_sink_without_a_broker_stops_nothing_and_is_told_of_once(site, new_site, topic) -> None:
+    topic.write(lines(site, 400))
+    quick = "{kafka.max.block.ms: '1000', kafka.default.api.timeout.ms: '1000', kafka.request.timeout.ms: '500'}"
+    mine = reading(new_site, "mine", topic, "sink.kafka.servers=[localhost:1]", "sink.kafka.decisions=nowhere",
+                   f"sink.kafka.options={quick}", "gate.publish=manual")
+    said: list[str] = []
+    mine.train(announce=said.append)
+    assert totals(mine.snapshots())["accepted"] == 400
+    assert len([text for text in said if "cannot be sent" in text]) == 1

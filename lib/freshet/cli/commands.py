@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,6 +12,8 @@ from freshet.cli import asking, keeping
 from freshet.cli.running import Common, as_flags, run, show, with_common
 from freshet.program import program
 from freshet.settings import check_source, default_text, lines
+
+KAFKA = {"format": "kafka", "kafka.servers": "[localhost:9092]", "kafka.topics": "[events]"}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -35,8 +38,10 @@ def main() -> None:
 @main.command()
 @click.option("--quick", is_flag=True, help="A short run with fewer events.")
 @click.option("--model", metavar="NAME", help="Model to learn: blend, rating, ... (setting model.name).")
+@click.option("--kafka", metavar="FOLDER", type=click.Path(path_type=Path, exists=True, file_okay=False),
+              help="Through a broker of Kafka whose jars are there (`make demo-kafka` brings them).")  # fmt: skip
 @with_common
-def demo(common: Common, quick: bool, model: str | None) -> None:
+def demo(common: Common, quick: bool, model: str | None, kafka: Path | None) -> None:
     """Watch a recommender learn from a generated stream.
 
     Users and items with planted tastes, some dirt, and tastes that change half-way. Everything lands in demo.out.
@@ -50,9 +55,11 @@ def demo(common: Common, quick: bool, model: str | None) -> None:
         from freshet.pipelines import showcase
         from freshet.terminal import ProgressTable
 
-        return showcase.demo(spark, settings, quick=quick, listener=ProgressTable())
+        return showcase.demo(spark, settings, quick=quick, listener=ProgressTable(), kafka=kafka)
 
-    run(common, call, flags=as_flags(("--model", "model.name", model)), wait=True)
+    # Where the broker will listen is not known yet.
+    topic = [("--kafka", f"source.{name}", text) for name, text in KAFKA.items()] if kafka else []
+    run(common, call, flags=as_flags(("--model", "model.name", model), *topic), wait=True)
 
 
 @main.command()

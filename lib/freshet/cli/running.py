@@ -108,7 +108,7 @@ def _session(settings: Settings) -> SparkSession:
     use_java()
     from freshet.engine.session import build
 
-    return build(settings.spark, kafka=settings.source.format == "kafka")
+    return build(settings.spark, kafka=settings.source.format == "kafka" or bool(settings.sink.kafka.servers))
 
 
 @contextmanager

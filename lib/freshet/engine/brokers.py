@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
 from freshet.engine.places import KAFKA
-from freshet.engine.sources import Topics
 
 if TYPE_CHECKING:
     from py4j.java_gateway import JavaObject
@@ -18,10 +17,24 @@ if TYPE_CHECKING:
 PATIENCE = 5  # seconds for an answer
 
 
+class Asked(Protocol):
+    """Where brokers are and how they are spoken to."""
+
+    @property
+    def servers(self) -> Sequence[str]: ...
+    @property
+    def options(self) -> Mapping[str, str]: ...
+
+
+class WithTopics(Asked, Protocol):
+    @property
+    def topics(self) -> Sequence[str]: ...
+
+
 class Brokers:
     """A client that only asks where partitions end; good for many questions, from one thread at a time."""
 
-    def __init__(self, spark: SparkSession, kafka: Topics) -> None:
+    def __init__(self, spark: SparkSession, kafka: WithTopics) -> None:
         assert spark._jvm is not None
         self._jvm, self._kafka = spark._jvm, kafka
         self._client: JavaObject | None = None
@@ -58,6 +71,45 @@ class Brokers:
                 client.close()
             except Py4JError:
                 return
+
+
+def last_messages(spark: SparkSession, sink: Asked, topic: str) -> list[str]:
+    """The value of the last message of each partition of a topic; of one that has none, nothing."""
+    assert spark._jvm is not None
+    ends = Brokers(spark, _Only(sink, topic)).ends()
+    if ends is None:
+        raise ConnectionError(f"no broker answers at {', '.join(sink.servers)}")
+    parts = {name.rpartition("/")[2]: end for name, end in ends.items() if end}
+    if not parts:
+        return []
+    assigned = json.dumps({topic: [int(part) for part in parts]})
+    reader = spark.read.format("kafka").options(**{
+        **sink.options, "kafka.bootstrap.servers": ",".join(sink.servers), "assign": assigned,
+        "startingOffsets": json.dumps({topic: {part: end - 1 for part, end in parts.items()}}),
+    })  # fmt: skip
+    return [str(row["value"]) for row in reader.load().selectExpr("cast(value as string) as value").collect()]
+
+
+class _Only:
+    """The brokers of a sink and one topic, as a client asks."""
+
+    def __init__(self, sink: Asked, topic: str) -> None:
+        self.servers, self.options, self.topics = sink.servers, sink.options, (topic,)
+
+
+def make_topic(spark: SparkSession, kafka: WithTopics, partitions: int) -> None:
+    """Make the first topic of the settings where it is not there yet, on as many partitions."""
+    assert spark._jvm is not None
+    jvm = spark._jvm
+    properties = jvm.java.util.Properties()
+    properties.setProperty("bootstrap.servers", ",".join(kafka.servers))
+    admin, wanted = jvm.org.apache.kafka.clients.admin.Admin.create(properties), jvm.java.util.ArrayList()
+    try:
+        if kafka.topics[0] not in set(admin.listTopics().names().get()):
+            wanted.add(jvm.org.apache.kafka.clients.admin.NewTopic(kafka.topics[0], partitions, 1))
+            admin.createTopics(wanted).all().get()
+    finally:
+        admin.close()
 
 
 def behind(ends: Mapping[str, int], sources: Sequence[str]) -> dict[str, int]:

@@ -23,6 +23,7 @@ from freshet.pipelines.challengers import Challengers
 from freshet.pipelines.gating import NO_LOOK, Gate, Look
 from freshet.pipelines.items import SideInformation
 from freshet.pipelines.micro_batch import REFUSED_WITH, Prepared, columns_of, numbers_of, prepare, quarantine, reasons_of, take
+from freshet.pipelines.outward import Told
 from freshet.pipelines.requesting import LOOK_EVERY
 from freshet.pipelines.requests import Requests
 from freshet.pipelines.rivals import Follower
@@ -113,6 +114,7 @@ class BatchCommitter:
         self._given_up: set[str] = set()  # challengers that could not learn: not begun again by this process
         self._moved()
         self._requests = Requests(opened, LOOK_EVERY, self._moved, say)
+        self._told = Told(opened.spark, opened.settings.sink.kafka, opened.tables, say)
         self.so_far = totals(opened.history.live())
         self.in_this_run = dict.fromkeys(_COUNTS, 0)
 
@@ -132,11 +134,13 @@ class BatchCommitter:
         self._requests.serve()
         if self._follower.step():
             self._moved()
+        self._told.send(self._opened.history)
 
     def finish(self) -> None:
         """After the last micro-batch of a stream that ends: let a candidate catch up with all of it, and be decided about."""
         if self._follower.step(most=None):
             self._moved()
+        self._told.send(self._opened.history)
 
     def skip(self, batch_id: int, reason: str) -> None:
         """Pass by a batch that cannot be learned: it is committed as kind `skip`, with the reason and a decision row."""

@@ -22,6 +22,7 @@ from freshet.pipelines.assembly import half_lives, new_head, new_learner, segmen
 from freshet.pipelines.learned_events import natural_ids
 from freshet.pipelines.list_rules import list_rules
 from freshet.pipelines.opening import Reading, load_head, open_published
+from freshet.pipelines.outward import send_lists
 from freshet.pipelines.rows import from_arrow
 from freshet.pipelines.starting import check_structure
 from freshet.schema import (
@@ -115,6 +116,7 @@ def recommend_batch(
             lists = top_items(head, learner.model, on, keys, n, settings.history.items)
             rows = list_rows(lists, users.of(keys), names, reading.version, made_at, run, start)
             reading.tables.append(RECOMMENDATIONS.name, rows)
+            send_lists(spark, settings.sink.kafka, rows)
             written += rows.num_rows
     return {"users": len(chosen), "rows": written, "snapshot_version": reading.version, "run": run}
 

@@ -67,7 +67,10 @@ def as_learned(reading: Reading, settings: Settings) -> Settings:
 
 def here(recorded: Settings, settings: Settings) -> Settings:
     """Recorded settings, not frozen, where the model is and where it runs as the given ones say."""
-    there = {"store": settings.store, "stream": settings.stream, "spark": settings.spark}
+    there = {
+        "store": settings.store, "stream": settings.stream, "spark": settings.spark, "sink": settings.sink,
+        "source": recorded.source.model_copy(update={"kafka": settings.source.kafka}),  # passwords are not recorded
+    }
     return recorded.with_frozen(False).model_copy(update=there)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +23,7 @@ from freshet.pipelines.online import WAITING, train
 from freshet.pipelines.opening import open_reading
 from freshet.pipelines.query import sql
 from freshet.pipelines.recommend import recommend_users
+from freshet.pipelines.through_kafka import through_kafka
 from freshet.pipelines.totals import totals
 from freshet.program import program, quoted
 from freshet.report import BatchReport
@@ -59,10 +61,13 @@ class Watcher(Protocol):
     def show(self, rows: pa.Table) -> None: ...
 
 
-def demo(spark: SparkSession, settings: Settings, *, quick: bool = False, listener: Watcher) -> int:
+def demo(
+    spark: SparkSession, settings: Settings, *, quick: bool = False, listener: Watcher, kafka: Path | None = None
+) -> int:
     """Generate, learn, and show what was learned; 0 when every generated event became what it had to become, else 1.
 
-    Everything lies under demo.out; run again, the demo goes on where it was.
+    Everything lies under demo.out; run again, the demo goes on where it was. `kafka`: a folder with the jars of a broker, that the
+    events go through.
     """
     chosen = demo_settings(settings, quick)
     world = world_of(chosen)
@@ -74,10 +79,12 @@ def demo(spark: SparkSession, settings: Settings, *, quick: bool = False, listen
         tables.append(ITEMS.name, items_table(world))
     generator = _generator(chosen, world)
     follower = Follower(spark, chosen, generator, listener)
-    try:
-        train(spark, chosen, listener=follower, announce=follower.announce, until=follower.caught_up)
-    finally:
-        generator.stop()
+    with ExitStack() as stack:
+        stack.callback(generator.stop)
+        if kafka is not None:
+            listener.say("starting a broker of Kafka")
+        read = chosen if kafka is None else stack.enter_context(through_kafka(spark, chosen, kafka))
+        train(spark, read, listener=follower, announce=follower.announce, until=follower.caught_up)
     if not follower.done:
         return 0  # stopped by a signal: the next run goes on from here
     if not follower.reported:
@@ -96,8 +103,8 @@ def demo_settings(settings: Settings, quick: bool) -> Settings:
     if quick:
         demo = demo.model_copy(update={"events": min(QUICK_EVENTS, demo.events)})
     source = settings.source.model_copy(update={
-        "path": str(out / "events"), "format": "json", "event_types": (TYPES[kind],), "context": ("device",),
-        "max_files_per_trigger": 4,
+        "path": str(out / "events"), "format": "kafka" if settings.source.format == "kafka" else "json",
+        "event_types": (TYPES[kind],), "context": ("device",), "max_files_per_trigger": 4,
     })
     store = settings.store.model_copy(update={"root": str(out / "model"), "checkpoint": None})
     return settings.model_copy(update={"demo": demo, "source": source, "store": store})

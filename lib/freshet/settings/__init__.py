@@ -5,6 +5,7 @@ from __future__ import annotations
 from freshet.settings.challenging import ChallengerSettings
 from freshet.settings.deciding import FORGET, FREEZE, RATES, SEEN, Change, GateSettings, GuardMargins, StrategySettings, change
 from freshet.settings.giving import Flag, default_text
+from freshet.settings.kafka import KafkaSink
 from freshet.settings.layers import OWN, Origins, load, over
 from freshet.settings.learning import (
     FeatureSettings,
@@ -29,7 +30,8 @@ from freshet.settings.show import lines
 __all__ = [
     "FORGET", "FREEZE", "OWN", "RATES", "SEEN", "ChallengerSettings", "Change", "CleanSettings", "ColumnSettings",
     "CsvSettings", "DemoSettings", "FeatureSettings", "Flag", "GateSettings", "GuardMargins", "GuardSettings",
-    "HistorySettings", "LabelSettings", "ListSettings", "MetricsSettings", "ModelSettings", "OptimizerSettings", "Origins",
-    "PopularitySettings", "Problem", "RetrainSettings", "Settings", "SourceSettings", "SparkSettings", "StoreSettings",
-    "StrategySettings", "StreamSettings", "WindowSettings", "change", "check_source", "default_text", "lines", "load", "over",
+    "HistorySettings", "KafkaSink", "LabelSettings", "ListSettings", "MetricsSettings", "ModelSettings",
+    "OptimizerSettings", "Origins", "PopularitySettings", "Problem", "RetrainSettings", "Settings", "SourceSettings",
+    "SparkSettings", "StoreSettings", "StrategySettings", "StreamSettings", "WindowSettings", "change", "check_source",
+    "default_text", "lines", "load", "over",
 ]

@@ -6,12 +6,12 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, model_validator
 from pydantic_core import PydanticCustomError
 
-from freshet.settings.fields import Count, Section, as_tuple
+from freshet.settings.fields import Count, Section, as_tuple, related
 
 # Options of Spark's Kafka source that are nobody's but the operator's; Kafka's own go through with their prefix `kafka.`.
 PASSED_ON = (
@@ -37,6 +37,12 @@ def _option(name: str) -> str:
     if not name.startswith("kafka.") and name not in PASSED_ON:
         wanted = f"an option of Kafka's consumer as kafka.NAME, or one of {', '.join(PASSED_ON)} as the key"
         raise PydanticCustomError("kafka_option", "{wanted}", {"wanted": wanted})
+    return name
+
+
+def _client_option(name: str) -> str:
+    if not name.startswith("kafka.") or name in _OWN:
+        raise PydanticCustomError("kafka_option", "{wanted}", {"wanted": "an option of Kafka's producer as kafka.NAME as the key"})
     return name
 
 
@@ -70,6 +76,29 @@ def _start(text: str) -> str:
 Server = Annotated[str, _refusing(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]):\d{1,5}", "brokers as host:port")]
 # What Kafka itself allows: https://kafka.apache.org/documentation/ (topic names), 249 characters.
 Topic = Annotated[str, _refusing(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}", "names of topics: letters, digits, . _ -")]
+
+
+class KafkaSink(Section):
+    """Topics that lists and decisions are sent to as they are published."""
+
+    _place: ClassVar[tuple[str, ...]] = ("sink", "kafka")
+
+    servers: Annotated[tuple[Server, ...], BeforeValidator(as_tuple)] = ()
+    recommendations: Topic | None = None
+    decisions: Topic | None = None
+    options: Mapping[Annotated[str, AfterValidator(_client_option)], str] = {}
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if (self.recommendations or self.decisions) and not self.servers:
+            raise related("brokers in kafka.servers for these topics", "servers", "recommendations")
+        return self
+
+
+class SinkSettings(Section):
+    """Who is told beside the tables."""
+
+    kafka: KafkaSink = KafkaSink()
 
 
 class KafkaSettings(Section):

@@ -10,6 +10,7 @@ from pydantic import model_validator
 from freshet.settings.challenging import ChallengerSettings
 from freshet.settings.deciding import FORGET, FREEZE, Change, GateSettings, StrategySettings
 from freshet.settings.fields import Section, related
+from freshet.settings.kafka import SinkSettings
 from freshet.settings.learning import (
     GuardSettings,
     HistorySettings,
@@ -31,6 +32,7 @@ class Settings(Section):
 
     store: StoreSettings = StoreSettings()
     source: SourceSettings = SourceSettings()
+    sink: SinkSettings = SinkSettings()
     clean: CleanSettings = CleanSettings()
     labels: LabelSettings = LabelSettings()
     model: ModelSettings = ModelSettings()
