@@ -20,7 +20,7 @@ WILL_DO := import sys; assert sys.version_info >= (3, 11); import ensurepip, ven
 NO_PYTHON := Freshet needs Python 3.11 or newer with its venv module, and no such Python is on PATH: apt install python3 \
 python3-venv (Debian, Ubuntu) or brew install python@3.13 (Homebrew) brings it.
 
-.PHONY: help demo demo-kafka kafka test lint type check bench soak package clean tools setup
+.PHONY: help audit sbom demo demo-kafka kafka test lint type check bench soak package clean tools setup
 
 help: ## print this list
 	@echo "make TARGET, where TARGET is one of"
@@ -51,6 +51,16 @@ bench: setup .venv/bench ## measure against the bars and write docs/benchmarks.m
 
 soak: setup ## 100 random kills, 1,000 micro-batches
 	@$(JAVA) .venv/bin/python bench/soak.py $(ARGS)
+
+audit: .venv/audit ## ask for advisories on every pinned package
+	@.venv/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+
+sbom: .venv/audit ## list what is installed, as CycloneDX, into dist/
+	@mkdir -p dist && .venv/bin/cyclonedx-py environment .venv --output-file dist/freshet.cdx.json && echo dist/freshet.cdx.json
+
+.venv/audit: .venv/ready
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[audit]'
+	@touch $@
 
 package: .venv/ready ## build the wheel into dist/
 	@rm -rf dist
@@ -83,7 +93,7 @@ tools:
 
 # The tests need a broker and Spark's connector. Without Maven they are skipped, and CI fails.
 kafka: .venv/ready
-	@if command -v mvn >/dev/null; then $(MAKE) .venv/kafka/ready; else echo "There is no Maven (mvn): the tests with Kafka are skipped."; fi
+	@if command -v mvn >/dev/null; then $(MAKE) -s .venv/kafka/ready; else echo "There is no Maven (mvn): the tests with Kafka are skipped."; fi
 
 .venv/kafka/ready: $(wildcard tests/kafka/*.xml)
 	@echo "Fetching a broker of Kafka and Spark's connector through Maven, once."

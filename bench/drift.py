@@ -59,15 +59,15 @@ def learned(world: World, settings: Settings) -> Values:
     rules, arrays, found, timer = settings.strategy, Arrays(settings), [], Stages()
     strategy = Strategy(rules, {METRIC: Series(METRIC, rules.detectors, rules.events, rules.settle)})
     for begin in range(0, len(drawn), SIZE):
-        part, factor = drawn[slice(begin, begin + SIZE)], strategy.factor
+        part, change = drawn[slice(begin, begin + SIZE)], strategy.change
         before = [len(arrays.head.tables[name]) for name in (HISTORY, POPULARITY)]
         metrics = arrays.step(events(part.user, part.item, part.value, part.event_at, begin), timer).metrics
         users, items = (len(arrays.head.tables[name]) - old for name, old in zip((HISTORY, POPULARITY), before, strict=True))
         read = readings(metrics, arrays.learner.judged_by, settings.model.name, Counts(len(part), len(part), 0, users, items))
         found.append(read.get(METRIC, (0.0, 0)))
         strategy.look(read)
-        if strategy.factor != factor:
-            arrays.learner = new_learner(settings.with_rates(strategy.factor))
+        if strategy.change != change:
+            arrays.learner = new_learner(settings.with_change(strategy.change))
     return found
 
 

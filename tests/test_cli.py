@@ -122,7 +122,7 @@ def test_command_is_one_library_call(
 def test_every_command_is_tried_above_and_has_an_example() -> None:
     assert set(main.commands) == {
         "demo", "train", "recommend", "explain", "evaluate", "status", "replay", "maintain", "reset", "sql", "config", "decisions",
-        "publish", "rollback", "retrain", "backfill", "challengers", "promote",
+        "publish", "rollback", "retrain", "backfill", "challengers", "promote", "doctor",
     }  # fmt: skip
     for name in set(main.commands) - {"config"}:
         text = invoke(name, "--help").output
@@ -130,9 +130,27 @@ def test_every_command_is_tried_above_and_has_an_example() -> None:
     assert "freshet demo" in invoke("--help").output
 
 
+@pytest.mark.parametrize(("state", "code"), [("ok", 0), ("warn", 0), ("FAIL", 1)])
+def test_the_doctor_tells_line_by_line_and_by_its_exit_code(
+    called: dict[str, Any], monkeypatch: pytest.MonkeyPatch, state: str, code: int
+) -> None:
+    from freshet.pipelines import doctor
+
+    asked: list[bool] = []
+    monkeypatch.setattr(doctor, "of_machine", lambda settings: [doctor.Check("java", "ok", "Java 17.")])
+    monkeypatch.setattr(doctor, "of_storage", lambda spark, settings: [doctor.Check("round trip", state, "as it is.", "Do that.")])
+    monkeypatch.setattr(doctor, "of_model", lambda spark, settings, deep: asked.append(deep) or [])
+    result = invoke("doctor", "--deep")
+    assert (result.exit_code, asked, Session.stopped) == (code, [True], True)
+    lines = result.output.splitlines()
+    assert lines[0].split() == ["ok", "java", "Java", "17."] and lines[1].startswith(state) and lines[1].endswith("as it is. Do that.")
+
+
 def test_options_that_stand_for_settings(called: dict[str, Any]) -> None:
     assert invoke("train", *SOURCE, "--trigger", "5 seconds", "--set", "stream.trigger=9").exit_code == 0
     assert called["settings"].stream.trigger == 5.0
+    assert invoke("train", *SOURCE, "--json").exit_code == 0
+    assert called["settings"].stream.progress == "json"
     assert invoke("demo", "--model", "mf").exit_code == 0
     assert called["settings"].model.name == "mf"
     refused = invoke("demo", "--model", "bprr")

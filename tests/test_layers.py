@@ -47,7 +47,7 @@ LAYERS = {
     "demo": layer("demo", "facts settings demo", "numpy pyarrow"),
     "pipelines": layer(
         "pipelines", "facts settings kernels learning detectors engine store demo pipelines",
-        "numpy pandas pyarrow pyspark py4j delta xxhash",
+        "numpy pandas pyarrow pyspark py4j delta xxhash prometheus_client",
     ),
     "pages": layer("path_doc", "facts settings kernels learning pipelines", "numpy xxhash"),
     "terminal": layer("terminal picture", "facts", "rich matplotlib"),

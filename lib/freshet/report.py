@@ -40,7 +40,8 @@ class BatchReport:
     accepted that correct others.
 
     `so_far` are the same counts since the model began, this micro-batch included; `behind` is what the partitions of a Kafka
-    source had beyond it when it was committed.
+    source had beyond it when it was committed; `rows` those of the head by block; `decided` the decisions this process has
+    committed so far, by kind.
     """
 
     version: int
@@ -61,6 +62,8 @@ class BatchReport:
     so_far: Mapping[str, int] = field(default_factory=dict)
     corrected: int = 0
     behind: Mapping[str, int] = field(default_factory=dict)
+    rows: Mapping[str, int] = field(default_factory=dict)
+    decided: Mapping[str, int] = field(default_factory=dict)
 
 
 Listener = Callable[[BatchReport], None]

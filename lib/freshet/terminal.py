@@ -5,9 +5,12 @@ Lines are only ever appended, so they read the same on a terminal, in a pipe and
 
 from __future__ import annotations
 
+import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import IO, Any
 
 from rich.console import Console
@@ -159,6 +162,45 @@ def _title(key: _Key) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
+
+
+class ProgressLines:
+    """The same for programs: one JSON object a line, `event` says which: batch, message or rows."""
+
+    def __init__(self, out: IO[str] | None = None) -> None:
+        self._out = sys.stdout if out is None else out
+
+    def __call__(self, report: BatchReport) -> None:
+        known = {name: value for name, value in vars(report).items() if name != "metrics"}
+        metrics = [vars(one) for one in report.metrics if one.slice == "all"]
+        self._line("batch", **known, metrics=metrics)
+
+    def say(self, text: str) -> None:
+        """What is being waited for, what happens next, how it ended."""
+        self._line("message", text=text.strip())
+
+    def show(self, rows: Any) -> None:
+        """Rows of a table."""
+        self._line("rows", rows=rows.to_pylist())
+
+    def _line(self, event: str, **facts: Any) -> None:
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._out.write(json.dumps(_finite({"event": event, "at": at, **facts}), default=str) + "\n")
+        self._out.flush()
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for numbers that JSON has no word for."""
+    if isinstance(value, Mapping):
+        return {str(name): _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def progress(kind: str) -> ProgressTable | ProgressLines:
+    """Who prints what happens: `table` or `json`."""
+    return ProgressLines() if kind == "json" else ProgressTable()
 
 
 def behind_text(behind: Mapping[str, int], most: int = 4) -> str:

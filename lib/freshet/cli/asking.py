@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from freshet.cli.running import TIMES, Common, run, show, show_json, with_common
+from freshet.cli.running import TIMES, Common, run, session, show, show_json, with_common
 
 
 @click.command()
@@ -147,6 +148,39 @@ def challengers(common: Common, points: int, curve: bool, plot: str | None, as_j
         return found if as_json else comparing.in_words(found)
 
     run(common, call, show=show_json if as_json else show)
+
+
+@click.command()
+@click.option("--deep", is_flag=True, help="Also compute the digest of the newest version from its rows.")
+@with_common
+def doctor(common: Common, deep: bool) -> None:
+    """Look whether everything a learner needs is there and fits together.
+
+    Java, compiled code, disk, clock and lock of the model; Spark and Delta, by a table that is written and read back where
+    the model is; checkpoint, versions, orphaned rows and open requests. A line each with what to do; the exit code is 1 when
+    one fails.
+
+    \b
+      freshet doctor --config shop.yaml
+      freshet doctor --config shop.yaml --deep
+    """
+    from freshet.pipelines import doctor as pipeline
+
+    settings, _ = common.settings()
+    failed = False
+
+    def tell(checks: Iterable[Any]) -> None:
+        nonlocal failed
+        for check in checks:
+            click.echo(str(check))
+            failed = failed or check.state == pipeline.FAIL
+
+    tell(pipeline.of_machine(settings))
+    with session(settings) as spark:
+        tell(pipeline.of_storage(spark, settings))
+        tell(pipeline.of_model(spark, settings, deep))
+    if failed:
+        sys.exit(1)
 
 
 @click.command()

@@ -53,9 +53,9 @@ def demo(common: Common, quick: bool, model: str | None, kafka: Path | None) -> 
 
     def call(spark: Any, settings: Any) -> Any:
         from freshet.pipelines import showcase
-        from freshet.terminal import ProgressTable
+        from freshet.terminal import progress
 
-        return showcase.demo(spark, settings, quick=quick, listener=ProgressTable(), kafka=kafka)
+        return showcase.demo(spark, settings, quick=quick, listener=progress(settings.stream.progress), kafka=kafka)
 
     # Where the broker will listen is not known yet.
     topic = [("--kafka", f"source.{name}", text) for name, text in KAFKA.items()] if kafka else []
@@ -69,10 +69,11 @@ def demo(common: Common, quick: bool, model: str | None, kafka: Path | None) -> 
 @click.option("--from-here", is_flag=True, help="Any checkpoint will do; what the source holds now is passed by unread.")
 @click.option("--skip-batch", type=int, metavar="N", help="Do not learn micro-batch N; the decision is recorded.")
 @click.option("--reason", metavar="TEXT", help="Why; required by --skip-batch and --from-here.")
+@click.option("--json", "as_json", is_flag=True, help="A line of JSON for each micro-batch and message (setting stream.progress).")
 @with_common
 def train(
     common: Common, trigger: str | None, available_now: bool, adopt_checkpoint: bool, from_here: bool,
-    skip_batch: int | None, reason: str | None,
+    skip_batch: int | None, reason: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Learn from the source, for ever or until caught up.
 
@@ -91,15 +92,15 @@ def train(
 
     def call(spark: Any, settings: Any) -> Any:
         from freshet.pipelines import online
-        from freshet.terminal import ProgressTable
+        from freshet.terminal import progress
 
-        table = ProgressTable()
+        table = progress(settings.stream.progress)
         return online.train(
             spark, settings, available_now=available_now, adopt_checkpoint=adopt_checkpoint, from_here=from_here,
             skip_batch=skip_batch, reason=reason, listener=table, announce=table.say,
         )  # fmt: skip
 
-    flags = as_flags(("--trigger", "stream.trigger", trigger))
+    flags = as_flags(("--trigger", "stream.trigger", trigger), ("--json", "stream.progress", "json" if as_json else None))
     run(common, call, flags=flags, required=["source.path"], check=check_source, wait=True)
 
 
@@ -128,6 +129,7 @@ def replay(common: Common, verify: bool, from_version: int | None, to_version: i
 
 for _command in (
     asking.recommend, asking.explain, asking.evaluate, asking.challengers, asking.status, asking.decisions, asking.sql,
+    asking.doctor,
     keeping.backfill, keeping.retrain, keeping.publish, keeping.promote, keeping.rollback, keeping.maintain, keeping.reset,
 ):
     main.add_command(_command)

@@ -29,9 +29,9 @@ def backfill(common: Common, since: datetime, until: datetime, every: str | None
 
     def call(spark: Any, settings: Any) -> Any:
         from freshet.pipelines import backfill as pipeline
-        from freshet.terminal import ProgressTable
+        from freshet.terminal import progress
 
-        table = ProgressTable()
+        table = progress(settings.stream.progress)
         return pipeline.backfill(spark, settings, since=since, until=until, listener=table, say=table.say)
 
     flags = as_flags(("--every", "stream.backfill_span", every))

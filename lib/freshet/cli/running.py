@@ -74,11 +74,8 @@ def run(
         check(settings, origins, os.environ)
     if wait:
         click.echo("Starting Spark.", err=True)
-    spark = _session(settings)
-    try:
+    with session(settings) as spark:
         result = call(spark, settings)
-    finally:
-        spark.stop()
     if isinstance(result, int) and not isinstance(result, bool):
         sys.exit(result)
     if show is not None and result is not None:
@@ -100,6 +97,16 @@ def show(result: Any) -> None:
 def show_json(result: Any) -> None:
     """Print what a command found, for programs."""
     click.echo(json.dumps(result, indent=2, default=str))
+
+
+@contextmanager
+def session(settings: Settings) -> Iterator[SparkSession]:
+    """A Spark session with the settings, stopped at the end."""
+    spark = _session(settings)
+    try:
+        yield spark
+    finally:
+        spark.stop()
 
 
 def _session(settings: Settings) -> SparkSession:

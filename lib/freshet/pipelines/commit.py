@@ -297,5 +297,6 @@ class BatchCommitter:
             snapshot.version, snapshot.kind, attempt.batch_id, snapshot.read_count, snapshot.accepted_count,
             snapshot.quarantined_count, snapshot.duplicate_count, snapshot.late_count, attempt.watch.total(),
             attempt.lag(), len(head.ids[USER]), len(head.ids[ITEM]), metrics, dict(snapshot.stage_seconds or {}), note,
-            dict(self.so_far), snapshot.corrected_count, self._plan.behind(attempt.read),
+            dict(self.so_far), snapshot.corrected_count, self._plan.behind(attempt.read), dict(snapshot.row_counts),
+            dict(self._opened.writer.decided),
         ))

@@ -18,6 +18,7 @@ from freshet.engine.faults import named
 from freshet.engine.sources import stream
 from freshet.pipelines import passing
 from freshet.pipelines.commit import BatchCommitter
+from freshet.pipelines.exporter import exported
 from freshet.pipelines.gating import settle_published
 from freshet.pipelines.rolling import go_on
 from freshet.pipelines.starting import Opened, open_learner
@@ -49,7 +50,9 @@ def train(
     say = announce or (lambda _: None)
     records = stream(spark, settings.source)  # first: a source that is not there is refused before anything is written
     warm(settings)
-    with open_learner(spark, settings, adopt_checkpoint, say, from_here) as opened:
+    with (
+        exported(settings.stream, listener) as listener, open_learner(spark, settings, adopt_checkpoint, say, from_here) as opened,
+    ):  # fmt: skip
         settle_published(opened)
         go_on(opened, say)
         committer = BatchCommitter(opened, listener, say)

@@ -33,6 +33,9 @@ class StreamSettings(Section):
     backfill_span: Duration = 86_400.0
     placement: Literal["auto", "driver", "executors"] = "auto"
     executor_min_events: Count = 1_000_000
+    progress: Literal["table", "json"] = "table"
+    prometheus_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    prometheus_host: Text = "127.0.0.1"
 
 
 class SparkSettings(Section):

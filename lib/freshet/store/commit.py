@@ -15,7 +15,8 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ import pyarrow as pa
 from freshet import __version__
 from freshet.errors import Fenced, FreshetError, StoreFailed
 from freshet.failpoint import failpoint
-from freshet.schema import MAIN, SNAPSHOTS, TABLES
+from freshet.schema import DECISIONS, MAIN, SNAPSHOTS, TABLES
 from freshet.store.snapshots import BASE, MAINTAIN, ROLLBACK, START, History, Snapshot, to_record
 from freshet.store.tables import Appended, Tables
 
@@ -77,6 +78,7 @@ class Writer:
         self.maintaining = threading.RLock()  # one maintenance at a time
         self._settings = settings
         self._lock = threading.RLock()
+        self.decided: Counter[str] = Counter()  # by kind
         self._uncertain = False  # an error came after something may have been committed: look before the next attempt
 
     @classmethod
@@ -184,7 +186,13 @@ class Writer:
             failpoint("after_snapshot_row", attempt.version)
             self._stand_or_fall(rows, table_version)
             self._uncertain = False
+            self._count_decisions([parts, *(one.parts for one in beside)])
             return rows[0]
+
+    def _count_decisions(self, parts: Iterable[Mapping[str, pa.Table]]) -> None:
+        for one in parts:
+            if DECISIONS.name in one:
+                self.decided.update(one[DECISIONS.name].column("kind").to_pylist())
 
     def _beside(
         self, attempt: Attempt, beside: Sequence[Beside]

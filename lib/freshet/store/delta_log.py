@@ -112,6 +112,10 @@ class DeltaLog:
         """The JVM's output stream of a new file beside the log."""
         return self._file_system().create(self._hadoop_path(name), False)
 
+    def delete_folder(self, path: str) -> None:
+        """Remove a folder and all in it."""
+        self._file_system().delete(self._jvm.org.apache.hadoop.fs.Path(path), True)
+
     def entry(self, version: int) -> Entry | None:
         """What entry `version` of the log says; None when its file is gone (logs are cleaned after their retention)."""
         name = f"{version:020d}.json"

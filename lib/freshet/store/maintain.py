@@ -29,7 +29,7 @@ from freshet.store.files import all_rows
 from freshet.store.parameters import DIGESTED, state
 from freshet.store.retention import closed, droppable, kept_versions, spans, unused_bases
 from freshet.store.snapshots import BASE, MAINTAIN, History, Snapshot
-from freshet.store.tables import engine_errors
+from freshet.store.tables import Tables, engine_errors
 
 COMMITTED = (EVENTS.name, QUARANTINE.name, IDS.name, PARAMETERS.name, DECISIONS.name, DISTANCES.name)
 ROWS_PER_FILE = 500_000
@@ -87,12 +87,12 @@ def remove_orphans(writer: Writer) -> dict[str, int]:
     """Delete the rows of attempts that were never committed and never will be; the rows deleted by table."""
     removed = {}
     with writer.maintaining:
-        attempts = _attempts(writer)
+        attempts_made = attempts(writer.tables)
         for name in COMMITTED:
             with writer.exclusive():
                 # Read after the rows were listed: a commit that came between is seen as one, a learner that took over as such.
                 history = fresh_history(writer)
-                dead = {row["commit_id"]: row["rows"] for row in attempts
+                dead = {row["commit_id"]: row["rows"] for row in attempts_made
                         if row["name"] == name and closed(history, row["commit_id"], row["snapshot_version"])}
                 failpoint("orphans_found", name)
                 if dead:
@@ -101,13 +101,13 @@ def remove_orphans(writer: Writer) -> dict[str, int]:
     return removed
 
 
-def _attempts(writer: Writer) -> list[dict[str, Any]]:
+def attempts(tables: Tables) -> list[dict[str, Any]]:
     """name, commit_id, snapshot_version and rows of every attempt that left rows, in one job over all the tables."""
     found = [
-        writer.tables.read(name).groupBy("commit_id", "snapshot_version").agg(F.count("commit_id").alias("rows"))
+        tables.read(name).groupBy("commit_id", "snapshot_version").agg(F.count("commit_id").alias("rows"))
         .select(F.lit(name).alias("name"), "commit_id", "snapshot_version", "rows") for name in COMMITTED
     ]  # fmt: skip
-    return writer.tables.collect(" or ".join(COMMITTED), reduce(DataFrame.unionAll, found)).to_pylist()
+    return tables.collect(" or ".join(COMMITTED), reduce(DataFrame.unionAll, found)).to_pylist()
 
 
 def fresh_history(writer: Writer) -> History:

@@ -1,0 +1,86 @@
+"""The learner's own figures for Prometheus, at http://HOST:PORT/metrics: a `report.Listener` that others are told through.
+
+Counters count what this process did, as Prometheus expects of them; gauges say how the model is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
+
+from freshet.errors import FreshetError
+from freshet.report import BatchReport, Listener
+from freshet.schema import ACCEPTED, DUPLICATE, LATE, QUARANTINED
+from freshet.settings import StreamSettings
+
+SECONDS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)
+OUTCOMES = (ACCEPTED, QUARANTINED, DUPLICATE, LATE)
+
+
+class Exporter:
+    """Metrics of one learner in a registry of their own."""
+
+    def __init__(self, inner: Listener | None) -> None:
+        self._inner, self.registry = inner, CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        mine: dict[str, Any] = {"registry": self.registry}
+        self.events = Counter("freshet_events", "Events read, by what became of them.", ["outcome"], **mine)
+        self.batches = Counter("freshet_batches", "Micro-batches committed, by kind.", ["kind"], **mine)
+        self.seconds = Histogram("freshet_batch_seconds", "From the plan of a micro-batch to its commit.", buckets=SECONDS, **mine)
+        self.stages = Counter("freshet_stage_seconds", "Time spent, by stage.", ["stage"], **mine)
+        self.decisions = Counter("freshet_decisions", "Decisions committed, by kind.", ["kind"], **mine)
+        self.lag = Gauge("freshet_lag_seconds", "From the arrival of the newest event of a micro-batch to its commit.", **mine)
+        self.behind = Gauge("freshet_behind_messages", "Messages of Kafka nobody has read yet.", ["partition"], **mine)
+        self.version = Gauge("freshet_version", "Newest version.", **mine)
+        self.committed = Gauge("freshet_last_commit_timestamp_seconds", "When the newest version was committed.", **mine)
+        self.rows = Gauge("freshet_rows", "Rows of the head.", ["block"], **mine)
+        self.metric = Gauge("freshet_metric", "Mean over the last micro-batch.", ["metric", "scoring", "learner"], **mine)
+        self._decided: dict[str, int] = {}
+
+    def __call__(self, report: BatchReport) -> None:
+        for outcome in OUTCOMES:
+            self.events.labels(outcome).inc(getattr(report, outcome))
+        self.batches.labels(report.kind).inc()
+        self.seconds.observe(report.seconds)
+        for stage, seconds in report.stage_seconds.items():
+            self.stages.labels(stage).inc(max(seconds, 0.0))
+        for kind, count in report.decided.items():
+            self.decisions.labels(kind).inc(count - self._decided.get(kind, 0))
+        self._decided = dict(report.decided)
+        self.lag.set(report.lag_seconds)
+        for partition, count in report.behind.items():
+            self.behind.labels(partition).set(count)
+        self.version.set(report.version)
+        self.committed.set_to_current_time()
+        for block, count in report.rows.items():
+            self.rows.labels(block).set(count)
+        for one in report.metrics:
+            if one.slice == "all" and one.events:
+                self.metric.labels(one.metric, one.scoring, one.learner).set(one.mean)
+        if self._inner is not None:
+            self._inner(report)
+
+
+@contextmanager
+def exported(stream: StreamSettings, listener: Listener | None) -> Iterator[Listener | None]:
+    """The listener that also feeds the endpoint, where the settings name a port. Raises FreshetError when it is taken."""
+    if stream.prometheus_port is None:
+        yield listener
+        return
+    exporter = Exporter(listener)
+    try:
+        server, thread = start_http_server(stream.prometheus_port, stream.prometheus_host, exporter.registry)
+    except OSError as error:
+        where = f"{stream.prometheus_host}:{stream.prometheus_port}"
+        raise FreshetError(
+            f"The figures for Prometheus cannot be served at {where}: {error.strerror}.",
+            remedy="Set stream.prometheus_port to a free one, or to null.", port=stream.prometheus_port) from error
+    try:
+        yield exporter
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(5)

@@ -1,0 +1,48 @@
+"""The list of faults, its page and the tests it names say the same."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import matrix
+import pytest
+
+TESTS = Path(__file__).parents[1]
+# How many faults of each kind are known.
+KNOWN = {"A": 13, "B": 15, "C": 14, "D": 8, "E": 7, "F": 10, "G": 9, "H": 4, "I": 11, "L": 7}
+
+
+@cache
+def named_in(file: str) -> frozenset[str]:
+    tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
+    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+
+
+def missing(names: list[str]) -> list[str]:
+    return [name for name in names if name.partition("::")[2] not in named_in(name.partition("::")[0])]
+
+
+def test_every_test_that_is_named_is_there() -> None:
+    rows = matrix.load()["rows"]
+    assert [name for row in rows.values() for name in missing(row["tests"])] == []
+    assert missing(["test_cli.py::test_that_nobody_wrote"]) == ["test_cli.py::test_that_nobody_wrote"]
+
+
+def test_every_fault_is_tried_or_left_out_with_a_reason() -> None:
+    found = matrix.load()
+    known = {f"{letter}{number:02d}" for letter, count in KNOWN.items() for number in range(1, count + 1)}
+    assert set(found["rows"]) | set(found["left_out"]) == known
+    assert set(found["rows"]) & set(found["left_out"]) == set()
+    assert all(row["tests"] or row["soak"] for row in found["rows"].values()) and all(found["left_out"].values())
+
+
+def test_the_page_is_that_of_the_list() -> None:
+    text = matrix.DOCUMENT.read_text(encoding="utf-8")
+    assert text == matrix.page(matrix.load()), "run `python tests/faults/matrix.py`"
+
+
+@pytest.mark.parametrize("letter", sorted(KNOWN))
+def test_the_page_has_a_section_of_each_kind(letter: str) -> None:
+    assert f"\n## {letter}. " in matrix.DOCUMENT.read_text(encoding="utf-8")

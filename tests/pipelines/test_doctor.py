@@ -1,0 +1,85 @@
+"""Each check has something it passes and something it fails."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import deltalake
+import pytest
+from sites import Site
+
+from freshet.pipelines import doctor
+from freshet.pipelines.doctor import FAIL, OK, WARN, Check
+from freshet.settings import load
+from freshet.store.decisions import request
+from freshet.store.lock import model_lock
+from freshet.store.tables import Tables
+
+
+def by_name(checks) -> dict[str, Check]:
+    return {check.name: check for check in checks}
+
+
+def of_machine(root: Path) -> dict[str, Check]:
+    return by_name(doctor.of_machine(load([], {}, [f"store.root={root}"])[0]))
+
+
+def test_a_sound_machine_passes(tmp_path: Path) -> None:
+    found = of_machine(tmp_path / "model")
+    assert list(found) == ["java", "compiled code", "disk", "permissions", "clock", "lock"]
+    assert {check.state for name, check in found.items() if name != "disk"} == {OK}
+    assert "Java" in found["java"].found and str(found["java"]).startswith("ok    java")
+
+
+def test_what_is_wrong_with_a_machine_is_said_with_a_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "model"
+    root.mkdir()
+    root.chmod(0o777)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
+    with model_lock(str(root)):
+        found = of_machine(root)
+    assert (found["java"].state, found["disk"].state, found["permissions"].state) == (FAIL, WARN, WARN)
+    assert "Java 17" in found["java"].found and all(found[name].remedy for name in ("java", "disk", "permissions"))
+    assert f"pid {os.getpid()}" in found["lock"].found
+
+
+@pytest.mark.spark
+def test_a_sound_model_passes_and_nothing_is_left_behind(site: Site) -> None:
+    site.write(400, 200)
+    assert by_name(doctor.of_model(site.spark, site.settings(), False))["model"].found.startswith("none under")
+    site.train()
+    before = sorted(path.name for path in (site.folder / "model").iterdir())
+    checks = [*doctor.of_storage(site.spark, site.settings()), *doctor.of_model(site.spark, site.settings(), True)]
+    assert [check.name for check in checks] == ["spark", "round trip", "model", "checkpoint", "chain", "orphans", "requests", "digest"]
+    assert {check.state for check in checks} == {OK}, checks
+    assert sorted(path.name for path in (site.folder / "model").iterdir()) == before
+
+
+@pytest.mark.spark
+def test_what_is_wrong_with_a_model_is_found(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.write(600, 200)
+    site.train_until(monkeypatch, "before_snapshot_row:raise:3")
+    site.train()
+    root = site.folder / "model"
+    request(Tables(site.spark, str(root)), "maintain", {}, "ann")
+    found = by_name(doctor.of_model(site.spark, site.settings(), True))
+    assert (found["orphans"].state, found["requests"].state, found["digest"].state) == (WARN, WARN, OK)
+    assert "attempts that nobody committed" in found["orphans"].found and "`freshet maintain`" in found["orphans"].remedy
+    deltalake.DeltaTable(str(root / "snapshots")).update({"digest": "'0123456789abcdef'"}, predicate="kind = 'start' and version > 0")
+    shutil.rmtree(root / "_checkpoint")
+    next((root / "parameters").glob("*.parquet")).unlink()
+    found = by_name(doctor.of_model(site.spark, site.settings(), True))
+    assert (found["chain"].state, found["checkpoint"].state, found["digest"].state) == (FAIL, FAIL, FAIL)
+    assert "another digest" in found["chain"].found and "checkpoint" in found["checkpoint"].found
+
+
+@pytest.mark.spark
+def test_storage_that_takes_nothing_fails_the_round_trip(site: Site) -> None:
+    site.folder.mkdir(exist_ok=True)
+    (site.folder / "file").write_text("no folder", encoding="utf-8")
+    found = by_name(doctor.of_storage(site.spark, site.settings(f"store.root={site.folder / 'file'}")))
+    assert found["round trip"].state == FAIL and found["spark"].state == OK
