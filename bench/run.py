@@ -36,6 +36,7 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "deciding": ("deciding", "What deciding costs"),
     "topk": ("topk", "Lists for everybody"),
     "real": ("real", "Public sets"),
+    "kafka": ("kafka", "From Kafka"),
     "labels": ("labels", "Clicked or not"),
     "batch": ("batch", "Several passes over the same events"),
     "scale": ("scale", "Twenty million ratings, and MLlib"),

@@ -29,8 +29,8 @@ from freshet.retraining import take
 USERS, ITEMS, COUNT, FACTORS, HELD_OUT = 138_493, 26_744, 20_000_000, 32, 0.02
 NOISE, MICRO_BATCH, LOOK, MOST_PASSES = 0.8, 200_000, 1_000_000, 10
 # Nobody's taste drifts in these ratings; short first vectors let the rows find their directions sooner.
-SETTINGS = ("model.name=rating", f"model.factors={FACTORS}", "metrics.sample=1", "model.kalman.drift=0", "model.kalman.factors=0.2",
-            "model.init_scale=0.005")
+SETTINGS = ("model.name=rating", f"model.factors={FACTORS}", "metrics.sample=1", "model.kalman.drift=0", "model.kalman.factors=0.15",
+            "model.init_scale=0.003", "model.shards=16", f"model.round_events={MICRO_BATCH}")
 
 
 def measure(options: Options) -> Result:

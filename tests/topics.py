@@ -28,11 +28,12 @@ class Topic:
         self._admin(lambda admin: admin.createTopics(self._list(new)).all().get())
         return self
 
-    def write(self, values: Sequence[bytes | None], partition: int = 0) -> None:
-        """Messages in this order, None a tombstone."""
+    def write(self, values: Sequence[bytes | None], partition: int = 0, at: str | None = None) -> None:
+        """Messages in this order, None a tombstone; `at`: what the producer's clock says."""
         columns = {"value": pa.array(values, pa.binary()), "partition": pa.array([partition] * len(values), pa.int32())}
         frame = self.spark.createDataFrame(pa.table({**columns, "at": range(len(values))})).coalesce(1).orderBy("at")
-        frame.selectExpr("cast(null as binary) as key", "value", "partition").write.format("kafka").options(**{
+        said = [] if at is None else [f"timestamp'{at}' as timestamp"]
+        frame.selectExpr("cast(null as binary) as key", "value", "partition", *said).write.format("kafka").options(**{
             "kafka.bootstrap.servers": self.broker.address, "topic": self.name, "kafka.max.request.size": str(4 << 20)}).save()
 
     def more_partitions(self, count: int) -> None:

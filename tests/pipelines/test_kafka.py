@@ -13,7 +13,9 @@ from topics import Topic
 
 from freshet.demo.broker import Broker
 from freshet.demo.dirt import Dirt
-from freshet.errors import SettingsError, SourceChanged, SourceRefused
+from freshet.engine.brokers import missing
+from freshet.errors import CheckpointRefused, SettingsError, SourceChanged, SourceRefused, StoreFailed
+from freshet.pipelines.doctor import FAIL, of_storage
 from freshet.pipelines.publishing import publish_version as publish
 from freshet.pipelines.recommend import recommend_batch
 from freshet.pipelines.status import status
@@ -78,6 +80,18 @@ def test_messages_without_ids_get_one_of_their_place(new_site, topic) -> None:
     topic.write([same] * 5)
     mine = new_site("mine", topic.settings("source.kafka.max_events_per_trigger=2", "source.columns.event_id=null"))
     assert sum(report.accepted for report in mine.train()) == 5  # equal messages in different micro-batches too
+
+
+def test_messages_that_end_as_lines_and_producers_whose_clock_is_ahead(new_site, topic) -> None:
+    event = {"user_id": "u1", "item_id": "i1", "event_type": "click", "value": 1.0}
+    fine, ahead = ({**event, "event_id": str(year), "event_at": f"{year}-01-01T00:00:00Z"} for year in (2026, 2090))
+    topic.write([json.dumps(fine).encode() + b"\r\n"])
+    topic.write([json.dumps(ahead).encode()], at="2090-01-01")
+    mine = new_site("mine", topic.settings("clean.min_refused_events=10"))
+    mine.train()
+    assert [row["reason"] for row in mine.sql("select reason from quarantine")] == ["future"]
+    [row] = mine.sql("select event_id, arrived_at from events")
+    assert row["event_id"] == "2026" and mine.snapshots()[-1].event_clock < 2e15  # what is ahead moved no clock
 
 
 def test_killed_and_started_again_it_is_the_model_of_the_run_never_killed(site, new_site, topic, monkeypatch) -> None:
@@ -156,6 +170,23 @@ def test_what_retention_took_unread_stops_the_stream_unless_told_otherwise(site,
     assert totals(mine.snapshots())["accepted"] == 500
     [told] = mine.sql("select reason, evidence from decisions where kind = 'data loss'")
     assert json.loads(told["evidence"])["missing"] == 100 and "100 of the planned offsets" in told["reason"]
+    assert json.loads(told["evidence"])["partitions"] == {f"kafka://{topic.name}/0": 100}
+
+
+def test_what_is_missing_is_counted_by_partition() -> None:
+    spans = [("kafka://a/0", 10, 30), ("kafka://a/1", None, 5), ("kafka://a/2", 100, 7), ("kafka://a/3", 0, 4)]
+    sources = [json.dumps({"partition": name, "from": first, "until": until}) for name, first, until in spans]
+    read = {"kafka://a/0": 15, "kafka://a/1": 3, "kafka://a/3": 4}
+    assert missing(sources, read) == {"kafka://a/0": 5, "kafka://a/2": 7}  # a/2 was made anew
+
+
+def test_a_checkpoint_of_files_is_not_gone_on_with_from_kafka(site, topic) -> None:
+    site.write(200, 200)
+    site.train()
+    with pytest.raises(CheckpointRefused, match=r"is of a source of files.*source\.format is kafka"):
+        site.train(*topic.settings())
+    with pytest.raises(CheckpointRefused, match=r"is of a source of files.*source\.format is delta"):
+        site.train("source.format=delta", "source.path=" + str(site.folder / "model" / "events"))
 
 
 def test_a_stream_begins_where_it_is_told_to(site, new_site, topic) -> None:
@@ -213,13 +244,24 @@ def test_passwords_are_neither_shown_nor_recorded() -> None:
         assert "hunter2" not in text and "SASL_SSL" in text
 
 
+@pytest.mark.parametrize("options", [
+    'kafka.sasl.jaas.config=x password="hunter2"', '{kafka.sasl.jaas.config:x password="hunter2";}',
+    "{kafka.ssl.key.password: a, hunter2}", "[kafka.sasl.jaas.config, hunter2]",
+])  # fmt: skip
+def test_a_slip_in_the_options_shows_no_password(options: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load([], {"FRESHET_SOURCE__KAFKA__OPTIONS": options, "FRESHET_SOURCE__KAFKA__SERVERS": "[ann:hunter2@b:1]"})
+    assert "hunter2" not in str(caught.value) and "source.kafka.options" in str(caught.value)
+
+
 assert WORLD.events >= 600  # what is written here
 
 
 def messages(topic: Topic, name: str) -> list[tuple[str, dict]]:
     options = {"kafka.bootstrap.servers": topic.broker.address, "subscribe": name, "startingOffsets": "earliest"}
     rows = topic.spark.read.format("kafka").options(**options).load().orderBy("partition", "offset")
-    return [(row["key"], json.loads(row["value"])) for row in rows.selectExpr("string(key) key", "string(value) value").collect()]
+    told = rows.selectExpr("string(key) key", "string(value) value").collect()
+    return [(row["key"], json.loads(row["value"])) for row in told if (row["value"] or "").startswith("{")]
 
 
 def test_lists_and_decisions_are_sent_as_they_are_published(site, new_site, topic, broker) -> None:
@@ -237,6 +279,11 @@ def test_lists_and_decisions_are_sent_as_they_are_published(site, new_site, topi
     told = messages(topic, out["decisions"].name)
     ids = [row["decision_id"] for row in mine.sql("select decision_id from decisions order by snapshot_version")]
     assert [value["decision_id"] for _, value in told] == ids and len(ids) > len(wanted)
+    out["decisions"].write([b"no JSON", b"[1]", None])  # by somebody else: then all are sent again, and nobody stops
+    mine.train()
+    mine.train("gate.publish=head")
+    ended = messages(topic, out["decisions"].name)[len(told) :]
+    assert {value["decision_id"] for _, value in ended if isinstance(value, dict)} >= set(ids)
     for _ in range(2):
         recommend_batch(mine.spark, mine.settings(), n=3)
     sent = messages(topic, out["lists"].name)
@@ -255,3 +302,9 @@ def test_a_sink_without_a_broker_stops_nothing_and_is_told_of_once(site, new_sit
     mine.train(announce=said.append)
     assert totals(mine.snapshots())["accepted"] == 400
     assert len([text for text in said if "cannot be sent" in text]) == 1
+    with pytest.raises(StoreFailed, match=r"in the table `recommendations`, and not all in the topic nobody"):
+        recommend_batch(mine.spark, mine.settings("sink.kafka.recommendations=nobody"), n=3)
+    assert mine.sql("select count(*) as n from recommendations")[0]["n"] > 0
+    absent = mine.settings(f"sink.kafka.servers=[{topic.broker.address}]")
+    [check] = [check for check in of_storage(mine.spark, absent) if check.name == "kafka sink"]
+    assert check.state == FAIL and "there is no topic nowhere" in check.found

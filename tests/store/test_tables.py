@@ -28,7 +28,7 @@ ITEMS = pa.table({
 
 @pytest.fixture
 def tables(spark: SparkSession, tmp_path: Path) -> Tables:
-    made = Tables(spark, str(tmp_path / "a model, 100% ok #2?"), log_checkpoint_interval=7, log_retention=3600)
+    made = Tables(spark, str(tmp_path / "a model, 100%20ok #2?"), log_checkpoint_interval=7, log_retention=3600)
     made.create()
     return made
 

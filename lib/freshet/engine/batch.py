@@ -76,7 +76,7 @@ def complete(
 ) -> CleanBatch:
     """The records of `table` (clean.CLEANED) as a CleanBatch; pure.
 
-    `window` holds `future_us` and maybe `age_us` where arrival was not known to the rules; `delta_table` names the
+    `window` holds `future_us` and maybe `age_us` where the rules did not know arrival, or not for sure; `delta_table` names the
     source where files are not of interest; with `offsets` a block starts at each record's place in its partition. With a
     column `position` the table is a part of its files, and knows.
     """
@@ -89,6 +89,7 @@ def complete(
     else:
         position = positions(columns["file_key"], columns["block_start"], columns["ordinal"])
     arrived = _filled(table, "arrived_at", np.full(table.num_rows, planned.batch_time_us, np.int64))
+    arrived = np.minimum(arrived, planned.batch_time_us) if offsets else arrived
     event_at = _filled(table, "event_at", arrived + position)
     reason = _judged(table, event_at, arrived, window)
     source = _sources(columns["file_key"], planned, delta_table)

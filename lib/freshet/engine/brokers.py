@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from py4j.java_gateway import JavaObject
 
 PATIENCE = 5  # seconds for an answer
+REST = 30.0  # and before somebody who gave none is asked again
 
 
 class Asked(Protocol):
@@ -38,18 +40,29 @@ class Brokers:
         assert spark._jvm is not None
         self._jvm, self._kafka = spark._jvm, kafka
         self._client: JavaObject | None = None
+        self._rests_until = 0.0
 
     def ends(self) -> dict[str, int] | None:
         """kafka://topic/partition -> the offset the next message gets; None where no broker answers, or none may be asked."""
+        return self._ask("endOffsets")
+
+    def beginnings(self) -> dict[str, int] | None:
+        """The same of the first message that is still there."""
+        return self._ask("beginningOffsets")
+
+    def _ask(self, what: str) -> dict[str, int] | None:
+        if time.monotonic() < self._rests_until:
+            return None
         try:
             client, patience = self._open(), self._jvm.java.time.Duration.ofSeconds(PATIENCE)
             wanted = self._jvm.java.util.ArrayList()
             for topic in self._kafka.topics:
                 for part in client.partitionsFor(topic, patience) or ():
                     wanted.add(self._jvm.org.apache.kafka.common.TopicPartition(topic, part.partition()))
-            found = client.endOffsets(wanted, patience)
+            found = getattr(client, what)(wanted, patience)
             return {f"{KAFKA}{at.topic()}/{at.partition()}": int(found[at]) for at in wanted}
         except Py4JError:
+            self._rests_until = time.monotonic() + REST
             self.close()
             return None
 
@@ -57,7 +70,10 @@ class Brokers:
         if self._client is None:
             properties = self._jvm.java.util.Properties()
             mine = {name.removeprefix("kafka."): value for name, value in self._kafka.options.items() if name.startswith("kafka.")}
-            for name, value in {**mine, "bootstrap.servers": ",".join(self._kafka.servers), "enable.auto.commit": "false"}.items():
+            # Who asks for the partitions of a topic must not make it.
+            own = {"bootstrap.servers": ",".join(self._kafka.servers), "enable.auto.commit": "false",
+                   "allow.auto.create.topics": "false"}  # fmt: skip
+            for name, value in {**mine, **own}.items():
                 properties.setProperty(name, value)
             bytes_of = self._jvm.org.apache.kafka.common.serialization.ByteArrayDeserializer
             self._client = self._jvm.org.apache.kafka.clients.consumer.KafkaConsumer(properties, bytes_of(), bytes_of())
@@ -75,26 +91,29 @@ class Brokers:
 
 def last_messages(spark: SparkSession, sink: Asked, topic: str) -> list[str]:
     """The value of the last message of each partition of a topic; of one that has none, nothing."""
-    assert spark._jvm is not None
-    ends = Brokers(spark, _Only(sink, topic)).ends()
-    if ends is None:
+    brokers = Brokers(spark, OfTopics(sink, [topic]))
+    ends, beginnings = brokers.ends(), brokers.beginnings()
+    brokers.close()
+    if ends is None or beginnings is None:
         raise ConnectionError(f"no broker answers at {', '.join(sink.servers)}")
-    parts = {name.rpartition("/")[2]: end for name, end in ends.items() if end}
+    if not ends:
+        raise ConnectionError(f"there is no topic {topic}")
+    parts = {name.rpartition("/")[2]: end for name, end in ends.items() if end > beginnings.get(name, 0)}
     if not parts:
         return []
     assigned = json.dumps({topic: [int(part) for part in parts]})
     reader = spark.read.format("kafka").options(**{
         **sink.options, "kafka.bootstrap.servers": ",".join(sink.servers), "assign": assigned,
-        "startingOffsets": json.dumps({topic: {part: end - 1 for part, end in parts.items()}}),
+        "startingOffsets": json.dumps({topic: {part: end - 1 for part, end in parts.items()}}), "failOnDataLoss": "false",
     })  # fmt: skip
     return [str(row["value"]) for row in reader.load().selectExpr("cast(value as string) as value").collect()]
 
 
-class _Only:
-    """The brokers of a sink and one topic, as a client asks."""
+class OfTopics:
+    """The brokers of a sink and some topics, as a client asks."""
 
-    def __init__(self, sink: Asked, topic: str) -> None:
-        self.servers, self.options, self.topics = sink.servers, sink.options, (topic,)
+    def __init__(self, sink: Asked, topics: Sequence[str]) -> None:
+        self.servers, self.options, self.topics = sink.servers, sink.options, topics
 
 
 def make_topic(spark: SparkSession, kafka: WithTopics, partitions: int) -> None:
@@ -118,8 +137,16 @@ def behind(ends: Mapping[str, int], sources: Sequence[str]) -> dict[str, int]:
     return {name: max(0, end - read.get(name, 0)) for name, end in sorted(ends.items())}
 
 
-def missing(sources: Sequence[str], read: int) -> int:
-    """How many of the planned offsets had no message; 0 where a partition was new and nobody knows with what it began."""
-    spans = [span for span in map(json.loads, sources) if "partition" in span]
-    known = bool(spans) and all(span["from"] is not None for span in spans)
-    return max(0, sum(span["until"] - span["from"] for span in spans) - read) if known else 0
+def missing(sources: Sequence[str], read: Mapping[str, int]) -> dict[str, int]:
+    """Partition -> how many of its planned offsets had no message, where there are such; `read`: messages by partition.
+
+    Of a partition that was new nobody knows with what it began. One whose offsets went back was made anew, and what it has up to
+    there is passed by.
+    """
+    found = {}
+    for span in (span for span in map(json.loads, sources) if "partition" in span):
+        first, until = span["from"], span["until"]
+        if first is not None:
+            wanted = until if until < first else until - first
+            found[span["partition"]] = wanted - read.get(span["partition"], 0)
+    return {name: lost for name, lost in found.items() if lost > 0}

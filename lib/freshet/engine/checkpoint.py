@@ -78,6 +78,23 @@ def inspect(path: str) -> CheckpointState:
     return CheckpointState(True, _identity(folder), _last(planned), _last(committed))
 
 
+def check_format(path: str, source_format: str) -> None:
+    """Raise CheckpointRefused (`reason` foreign) where what was planned last is of another kind of source."""
+    folder = Folder(path)
+    planned = folder.numbers("offsets")
+    if not planned:
+        return
+    said = _offsets(folder, planned[-1]).source
+    kind = "delta" if "reservoirVersion" in said else "files" if "logOffset" in said else "kafka"
+    wanted = source_format if source_format in ("delta", "kafka") else "files"
+    if kind != wanted:
+        raise CheckpointRefused(
+            f"The checkpoint {path} is of a source of {kind}, and source.format is {source_format}.",
+            remedy="Set it back; or go on from the new source with a new store.checkpoint and --adopt-checkpoint.",
+            reason="foreign", path=path, found=kind, wanted=wanted,
+        )
+
+
 def forget_unplanned(path: str) -> list[str]:
     """Take out of the source's list what no batch has planned; the names of the steps.
 

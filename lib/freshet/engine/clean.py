@@ -59,14 +59,13 @@ def clean(records: DataFrame, source: Source, settings: CleanSettings) -> DataFr
 
 def _notes(source: Source, settings: CleanSettings) -> dict[str, dict[str, object]]:
     """What `batch.collect` must know of the settings travels with the columns it concerns, so it cannot differ."""
-    if source.format == "kafka":
-        return {FILE: {"offsets": True}}
-    if source.format != "delta":
+    if source.format not in ("delta", "kafka"):
         return {}
     window = {"future_us": int(settings.future_tolerance * MICROSECONDS)}
     if settings.max_age is not None:
         window["age_us"] = int(settings.max_age * MICROSECONDS)
-    return {ARRIVAL: dict(window), FILE: {"table": source.path}}
+    # What a producer's clock says of a message may lie ahead: no later than its micro-batch it has arrived.
+    return {ARRIVAL: dict(window), FILE: {"table": source.path} if source.format == "delta" else {"offsets": True}}
 
 
 def _converted(records: DataFrame, source: Source) -> DataFrame:

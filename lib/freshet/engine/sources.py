@@ -269,8 +269,9 @@ def _kafka(spark: SparkSession, source: Source, paths: Sequence[str] | None) -> 
         what = "Messages of Kafka are read as a stream only."
         raise SourceRefused(what, remedy="Name files with another source.format.", path=None, wanted="files", found="kafka")
     messages = spark.readStream.format("kafka").options(**_subscription(source.kafka)).load()
-    # A tombstone has no value: a record like every other, that says nothing.
-    lines = messages.withColumn("value", F.coalesce(F.col("value").cast("string"), F.lit("")))
+    # A tombstone has no value: a record like every other, that says nothing. Many producers end a message as a line.
+    text = F.rtrim(F.coalesce(F.col("value").cast("string"), F.lit("")), F.lit(" \t\r\n"))
+    lines = messages.withColumn("value", text)
     return json_lines.parse(lines, wanted(source), mapping(source), KAFKA_PLACE, blank=True)
 
 

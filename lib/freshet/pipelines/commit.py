@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
 from freshet.engine.batch import CleanBatch, collect
-from freshet.engine.brokers import Brokers, behind, missing
-from freshet.engine.checkpoint import Fingerprint, fingerprint, inspect
+from freshet.engine.brokers import missing
+from freshet.engine.checkpoint import Fingerprint
 from freshet.errors import BatchRefused, CheckpointRefused
 from freshet.failpoint import failpoint
 from freshet.intake import admit
@@ -22,8 +19,9 @@ from freshet.pipelines.assembly import dedup_window
 from freshet.pipelines.challengers import Challengers
 from freshet.pipelines.gating import NO_LOOK, Gate, Look
 from freshet.pipelines.items import SideInformation
-from freshet.pipelines.micro_batch import REFUSED_WITH, Prepared, columns_of, numbers_of, prepare, quarantine, reasons_of, take
+from freshet.pipelines.micro_batch import REFUSED_WITH, Prepared, columns_of, prepare, quarantine, reasons_of, take
 from freshet.pipelines.outward import Told
+from freshet.pipelines.planned import Attempted, Plan, Streamed
 from freshet.pipelines.requesting import LOOK_EVERY
 from freshet.pipelines.requests import Requests
 from freshet.pipelines.rivals import Follower
@@ -39,57 +37,6 @@ from freshet.store.snapshots import LEARN, REFUSED, SKIP, Snapshot
 
 NOTHING = CleanBatch(pa.table({}), pa.table({}), 0)
 _COUNTS = ("read", ACCEPTED, QUARANTINED, DUPLICATE, LATE, CORRECTED)
-
-
-class Plan(Protocol):
-    """Where micro-batches come from: whose they are, what each reads, how a person passes one by that is refused."""
-
-    @property
-    def id(self) -> str | None: ...
-    def pass_by(self, number: int, share: bool) -> str:
-        """How a micro-batch is passed by that had too many refused events, or could not be learned."""
-        ...
-    def planned(self, number: int) -> Fingerprint: ...
-    def behind(self, read: Fingerprint) -> Mapping[str, int]:
-        """What is left after a micro-batch by partition, where that can be asked."""
-        ...
-
-
-class Streamed:
-    """The plan that Spark's checkpoint is."""
-
-    def __init__(self, opened: Opened) -> None:
-        self._path, self._format = opened.settings.store.checkpoint_path, opened.settings.source.format
-        self._brokers = Brokers(opened.spark, opened.settings.source.kafka) if self._format == "kafka" else None
-
-    @property
-    def id(self) -> str | None:
-        return inspect(self._path).id
-
-    def planned(self, number: int) -> Fingerprint:
-        return fingerprint(self._path, number, self._format)
-
-    def behind(self, read: Fingerprint) -> Mapping[str, int]:
-        ends = None if self._brokers is None else self._brokers.ends()
-        return {} if ends is None else behind(ends, read.sources)
-
-    def pass_by(self, number: int, share: bool) -> str:
-        return f"`freshet train --skip-batch {number} --reason ...`"
-
-
-@dataclass(frozen=True)
-class Attempted:
-    """A micro-batch on its way: its number, what was read, the cleaned records, the seconds so far."""
-
-    batch_id: int
-    read: Fingerprint
-    batch: CleanBatch
-    watch: Stopwatch
-
-    def lag(self) -> float:
-        """Seconds from the arrival of the newest record to now: for people, nothing computes with it."""
-        arrived = numbers_of(self.batch.accepted)["arrived_at"]
-        return max(0.0, time.time() - float(arrived.max()) / 1e6) if len(arrived) else 0.0
 
 
 def told(look: Look, sight: Sight, more: Sequence[pa.Table] = ()) -> dict[str, pa.Table]:
@@ -226,12 +173,16 @@ class BatchCommitter:
 
     def _lost(self, attempt: Attempted) -> list[pa.Table]:
         """The decision row that says how many planned messages of Kafka were not there any more."""
-        lost = missing(attempt.read.sources, attempt.batch.read)
+        source = self._opened.settings.source
+        if source.format != "kafka" or source.kafka.on_data_loss == "stop":  # then Spark has seen to it that there is none
+            return []
+        lost = missing(attempt.read.sources, attempt.by_source())
         if not lost:
             return []
-        reason = f"{lost:,} of the planned offsets of batch {attempt.batch_id} had no message"
+        count = sum(lost.values())
+        reason = f"{count:,} of the planned offsets of batch {attempt.batch_id} had no message"
         self._say(reason)
-        return [decision_row("data loss", None, reason, {"batch_id": attempt.batch_id, "missing": lost})]
+        return [decision_row("data loss", None, reason, {"batch_id": attempt.batch_id, "missing": count, "partitions": lost})]
 
     def _act(self, look: Look, sight: Sight) -> None:
         """After the commit: what gate and strategy have decided."""
@@ -266,10 +217,10 @@ class BatchCommitter:
         fields = self._fields(attempt, counts, reasons, head.clock)
         fields |= {"kind": kind, "digest": head.hex_digest, "row_counts": head.row_counts, "reason": reason, "metrics": []}
         parts = {} if refused else {QUARANTINE.name: quarantine(attempt.batch, admitted, everything=True)}
-        if kind == SKIP:
-            parts[DECISIONS.name] = decision_row("skip", None, reason, {"batch_id": attempt.batch_id})
+        more = [] if refused else self._lost(attempt)
+        more += [decision_row("skip", None, reason, {"batch_id": attempt.batch_id})] if kind == SKIP else []
         sight = self._watch.look(fields, (), None) if self._watch and kind == REFUSED else NO_SIGHT
-        snapshot = opened.writer.commit(opened.writer.begin(), parts | told(NO_LOOK, sight), fields)
+        snapshot = opened.writer.commit(opened.writer.begin(), parts | told(NO_LOOK, sight, more), fields)
         self._report(attempt, snapshot, refused, (), note=f"{kind}: {reason}")
         self._act(NO_LOOK, sight)
 

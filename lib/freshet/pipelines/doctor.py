@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyspark
 from pyspark.sql import SparkSession
 
-from freshet.engine.brokers import Brokers
+from freshet.engine.brokers import Brokers, OfTopics
 from freshet.engine.jars import DELTA_JAR
-from freshet.errors import AlreadyRunning, FreshetError
+from freshet.engine.places import KAFKA
+from freshet.errors import CheckpointRefused, FreshetError
 from freshet.java import find_java
 from freshet.pipelines.assembly import new_learner
 from freshet.pipelines.opening import Reading, load_head, open_reading
@@ -28,7 +29,7 @@ from freshet.schema import REQUESTS, SNAPSHOTS
 from freshet.settings import Settings
 from freshet.store.decisions import open_requests
 from freshet.store.files import all_rows
-from freshet.store.lock import model_lock
+from freshet.store.lock import holder_of
 from freshet.store.maintain import attempts
 from freshet.store.retention import closed
 from freshet.store.snapshots import BASE, MAINTAIN, PUBLISH, SKIP, START, History
@@ -61,13 +62,10 @@ def of_machine(settings: Settings) -> Iterator[Check]:
     if folder is None:
         yield Check("disk", OK, f"{settings.store.root} is not on this machine's disk")
         return
-    there = next(one for one in (folder, *folder.parents) if one.exists())
-    free = shutil.disk_usage(there).free
-    state, remedy = (OK, "") if free >= FREE_BYTES else (WARN, "Make room, or `freshet maintain`.")
-    yield Check("disk", state, f"{free / 2**30:.1f} GiB free at {there}.", remedy)
-    yield _permissions(there, folder)
-    yield _asked("clock", lambda: _clock(there))
-    yield _lease(settings)
+    yield _asked("disk", lambda: _disk(_there(folder)))
+    yield _asked("permissions", lambda: _permissions(_there(folder), folder))
+    yield _asked("clock", lambda: _clock(_there(folder)))
+    yield _asked("lock", lambda: holder_of(settings.store.root) or "nobody holds the model.")
 
 
 def of_storage(spark: SparkSession, settings: Settings) -> Iterator[Check]:
@@ -75,16 +73,23 @@ def of_storage(spark: SparkSession, settings: Settings) -> Iterator[Check]:
     _, package, version = DELTA_JAR.split(":")
     yield Check("spark", OK, f"Spark {pyspark.__version__} with {package} {version}.")
     yield _asked("round trip", lambda: _round_trip(spark, settings))
+    source, sink = settings.source.kafka, settings.sink.kafka
     if settings.source.format == "kafka":
-        brokers = Brokers(spark, settings.source.kafka)
-        ends = brokers.ends()
-        brokers.close()
-        where = ", ".join(settings.source.kafka.servers)
-        if ends:
-            yield Check("kafka", OK, f"{len(ends)} partitions at {where}.")
-        else:
-            wrong = "no broker answers" if ends is None else "the topics have no partitions"
-            yield Check("kafka", FAIL, f"{wrong} at {where}.", "Look at source.kafka.")
+        yield _kafka("kafka", Brokers(spark, source), source.servers, source.topics, "source.kafka")
+    wanted = [topic for topic in (sink.recommendations, sink.decisions) if topic is not None]
+    if wanted:
+        yield _kafka("kafka sink", Brokers(spark, OfTopics(sink, wanted)), sink.servers, wanted, "sink.kafka")
+
+
+def _kafka(name: str, brokers: Brokers, servers: Sequence[str], topics: Sequence[str], section: str) -> Check:
+    ends, where = brokers.ends(), ", ".join(servers)
+    brokers.close()
+    if ends is None:
+        return Check(name, FAIL, f"no broker answers at {where}.", f"Look at {section}.")
+    missing = [topic for topic in topics if not any(at.startswith(f"{KAFKA}{topic}/") for at in ends)]
+    if missing:
+        return Check(name, FAIL, f"there is no topic {', '.join(missing)} at {where}.", f"Make it, or look at {section}.")
+    return Check(name, OK, f"{len(ends)} partitions at {where}.")
 
 
 def of_model(spark: SparkSession, settings: Settings, deep: bool) -> Iterator[Check]:
@@ -100,7 +105,7 @@ def of_model(spark: SparkSession, settings: Settings, deep: bool) -> Iterator[Ch
         return
     history = reading.history
     yield Check("model", OK, f"version {reading.version}, epoch {history.epoch}, {len(history.rows):,} rows in snapshots.")
-    yield _asked("checkpoint", lambda: _checkpoint(history, settings))
+    yield _asked("checkpoint", lambda: _checkpoint(tables, settings))
     yield _asked("chain", lambda: _chain(history))
     yield _asked("orphans", lambda: _orphans(tables, history))
     yield _asked("requests", lambda: _requests(tables, history))
@@ -117,6 +122,17 @@ def _asked(name: str, ask: Callable[[], str | Check]) -> Check:
     except Exception as error:  # a doctor tells of every fault and goes on
         return Check(name, FAIL, f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else 'no message'}.")
     return found if isinstance(found, Check) else Check(name, OK, found)
+
+
+def _there(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    return next(one for one in (folder, *folder.parents) if one.exists())
+
+
+def _disk(there: Path) -> Check:
+    free = shutil.disk_usage(there).free
+    state, remedy = (OK, "") if free >= FREE_BYTES else (WARN, "Make room, or `freshet maintain`.")
+    return Check("disk", state, f"{free / 2**30:.1f} GiB free at {there}.", remedy)
 
 
 def _java() -> str:
@@ -158,17 +174,6 @@ def _clock(there: Path) -> str | Check:
     return f"the disk's clock and this machine's are {abs(apart):.1f} s apart."
 
 
-def _lease(settings: Settings) -> Check:
-    folder = local_folder(settings.store.root)
-    if folder is None or not folder.exists():
-        return Check("lock", OK, "nobody holds the model.")
-    try:
-        with model_lock(settings.store.root):
-            return Check("lock", OK, "nobody holds the model.")
-    except AlreadyRunning as held:
-        return Check("lock", OK, held.what)
-
-
 def _round_trip(spark: SparkSession, settings: Settings) -> str:
     tables = Tables(spark, f"{settings.store.root.rstrip('/')}/_doctor-{secrets.token_hex(4)}")
     row = {"request_id": "doctor", "kind": "none", "arguments": "{}", "reason": None, "actor": "doctor", "requested_at": 0}
@@ -185,8 +190,17 @@ def _round_trip(spark: SparkSession, settings: Settings) -> str:
     return f"a row was written to {settings.store.root}, committed and read by both readers ({time.perf_counter() - start:.1f} s)."
 
 
-def _checkpoint(history: History, settings: Settings) -> str:
-    check_checkpoint(history, settings.store.checkpoint_path)
+def _checkpoint(tables: Tables, settings: Settings) -> str:
+    for left in (2, 1, 0):
+        history = History.load(tables)
+        try:
+            check_checkpoint(history, settings.store.checkpoint_path)
+        except CheckpointRefused:
+            if not left:
+                raise
+            time.sleep(1.0)  # a learner may have committed between the two looks
+        else:
+            break
     last = history.last_streamed()
     where = settings.store.checkpoint_path
     return "no stream has begun." if last is None else f"{where} and the tables agree on batch {last.batch_id}."

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 
@@ -123,9 +122,8 @@ def _told(reading: Reading, head: Head, parts: list[Part]) -> list[dict[str, Any
 
 def _names(reading: Reading, keys: list[int]) -> dict[tuple[str | None, int | None], str]:
     """(id space, key) -> natural id."""
-    known = natural_ids(reading.tables, reading.history, reading.version)
-    mine = known.filter(pc.is_in(known.column("key"), pa.array(sorted(set(keys)), pa.int64())))
-    return {(row["block"], row["key"]): row["natural_id"] for row in mine.to_pylist()}
+    known = natural_ids(reading.tables, reading.history, reading.version, keys=sorted(set(keys)))
+    return {(row["block"], row["key"]): row["natural_id"] for row in known.to_pylist()}
 
 
 def _changes(reading: Reading, rows: list[tuple[str, int]]) -> dict[tuple[str, int], list[dict[str, Any]]]:

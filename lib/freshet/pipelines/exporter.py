@@ -15,9 +15,12 @@ from freshet.errors import FreshetError
 from freshet.report import BatchReport, Listener
 from freshet.schema import ACCEPTED, DUPLICATE, LATE, QUARANTINED
 from freshet.settings import StreamSettings
+from freshet.store.snapshots import LEARN, REFUSED, SKIP
 
 SECONDS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)
 OUTCOMES = (ACCEPTED, QUARANTINED, DUPLICATE, LATE)
+KINDS = (LEARN, REFUSED, SKIP)
+DECIDED = ("publish", "hold", "refuse", "roll back", "data loss", "alarm", "adapt", "skip")
 
 
 class Exporter:
@@ -39,6 +42,11 @@ class Exporter:
         self.rows = Gauge("freshet_rows", "Rows of the head.", ["block"], **mine)
         self.metric = Gauge("freshet_metric", "Mean over the last micro-batch.", ["metric", "scoring", "learner"], **mine)
         self._decided: dict[str, int] = {}
+        # From 0 on, or the first of a kind would not be seen as an increase.
+        for counter, labels in ((self.events, OUTCOMES), (self.batches, KINDS), (self.decisions, DECIDED)):
+            for label in labels:
+                counter.labels(label)
+        self.committed.set_to_current_time()  # a start is a commit too
 
     def __call__(self, report: BatchReport) -> None:
         for outcome in OUTCOMES:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from freshet.errors import StateDamaged
 from freshet.pipelines import text_keys
 from freshet.schema import EVENTS, IDS
-from freshet.store.files import Condition, rows_of
+from freshet.store.files import Condition, batches_of, rows_of
 from freshet.store.snapshots import History, Snapshot
 from freshet.store.tables import Tables
 
@@ -24,16 +24,21 @@ def dedup_keys(tables: Tables, history: History, version: int, oldest: int) -> p
     (µs since 1970); and of the corrections before that of such events."""
     commits = [commit for commit in history.commits(version) if commit.accepted_count]
     wanted = ("event_id", "event_at", "revision", "snapshot_version")
-    found = rows_of(tables, EVENTS.name, commits, wanted, ("event_at", ">=", oldest), version=version)
-    found = _with(found.drop_columns("event_id"), dedup_key=text_keys.dedup_keys(found.column("event_id")))
+    found = _keyed(batches_of(tables, EVENTS.name, commits, wanted, ("event_at", ">=", oldest), version=version))
     corrected = [commit for commit in commits if commit.corrected_count]
     if not corrected:
         return found
     # A correction may say an earlier time than the event had at first: it is remembered as long as that.
-    older = rows_of(tables, EVENTS.name, corrected, wanted, ("event_at", "<", oldest), ("corrects", "is", False), version=version)
-    before = _with(older.drop_columns("event_id"), dedup_key=text_keys.dedup_keys(older.column("event_id")))
+    older = (("event_at", "<", oldest), ("corrects", "is", False))
+    before = _keyed(batches_of(tables, EVENTS.name, corrected, wanted, *older, version=version))
     held = pc.is_in(before.column("dedup_key"), value_set=found.column("dedup_key"))
     return pa.concat_tables([found, before.filter(held)])
+
+
+def _keyed(parts: Iterable[pa.Table]) -> pa.Table:
+    """dedup_key in the place of event_id: a tenth of the memory."""
+    return pa.concat_tables(
+        _with(part.drop_columns("event_id"), dedup_key=text_keys.dedup_keys(part.column("event_id"))) for part in parts)
 
 
 def _with(table: pa.Table, **columns: np.ndarray) -> pa.Table:
@@ -42,9 +47,12 @@ def _with(table: pa.Table, **columns: np.ndarray) -> pa.Table:
     return table
 
 
-def natural_ids(tables: Tables, history: History, version: int, spaces: Sequence[str] | None = None) -> pa.Table:
-    """block, key, natural_id of every id met on the path of `version`, of some spaces where given."""
+def natural_ids(
+    tables: Tables, history: History, version: int, spaces: Sequence[str] | None = None, keys: Sequence[int] | None = None
+) -> pa.Table:
+    """block, key, natural_id of every id met on the path of `version`, of some spaces or keys where given."""
     wanted: list[Condition] = [] if spaces is None else [("block", "in", spaces)]
+    wanted += [] if keys is None else [("key", "in", keys)]
     return rows_of(tables, IDS.name, _with_ids(history, version), ("block", "key", "natural_id"), *wanted, version=version)
 
 
@@ -62,8 +70,9 @@ def new_items(tables: Tables, history: History, version: int, since: int) -> np.
 
 def id_checks(tables: Tables, history: History, version: int) -> pa.Table:
     """block, key and check (a second hash of the natural id) of every id met on the path of `version`."""
-    found = natural_ids(tables, history, version)
-    return _with(found.drop_columns("natural_id"), check=text_keys.checks(found.column("natural_id")))
+    parts = batches_of(tables, IDS.name, _with_ids(history, version), ("block", "key", "natural_id"), version=version)
+    return pa.concat_tables(
+        _with(part.drop_columns("natural_id"), check=text_keys.checks(part.column("natural_id"))) for part in parts)
 
 
 def _with_ids(history: History, version: int) -> list[Snapshot]:

@@ -12,7 +12,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
-from freshet.engine.checkpoint import forget_unplanned
+from freshet.engine.checkpoint import check_format, forget_unplanned
 from freshet.engine.clean import clean
 from freshet.engine.faults import named
 from freshet.engine.sources import stream
@@ -49,6 +49,7 @@ def train(
     """
     say = announce or (lambda _: None)
     records = stream(spark, settings.source)  # first: a source that is not there is refused before anything is written
+    check_format(settings.store.checkpoint_path, settings.source.format)
     warm(settings)
     with (
         exported(settings.stream, listener) as listener, open_learner(spark, settings, adopt_checkpoint, say, from_here) as opened,

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 
 from freshet.engine.features import given_context, natural_key
+from freshet.errors import StoreFailed
 from freshet.head import TOTALS, Head
 from freshet.kernels.history import archive_keys, ring_of
 from freshet.learner import Learner
@@ -100,7 +101,7 @@ def recommend_batch(
     """Write lists of all users, or of those who learned something after version `touched_since`, to `recommendations`.
 
     The users are taken in blocks, so memory is bounded; a block is a file. Returns what was written. Raises AlreadyRunning while
-    another process writes lists.
+    another process writes lists, StoreFailed where they are written and could not be sent.
     """
     reading = open_published(spark, settings)
     check_structure(reading.snapshot, settings, reading.tables)
@@ -110,14 +111,17 @@ def recommend_batch(
     on = _shelf(reading, settings, learner, head, names)
     chosen = np.sort(_users(reading, head, touched_since))
     made_at, run, written = datetime.now(UTC), secrets.token_hex(6), 0
+    unsent: StoreFailed | None = None
     with model_lock(reading.tables.path(RECOMMENDATIONS.name)):  # on local disk two that append at once can lose a commit
         for start in range(0, len(chosen), USERS_AT_ONCE):
             keys = chosen[start : start + USERS_AT_ONCE]
             lists = top_items(head, learner.model, on, keys, n, settings.history.items)
             rows = list_rows(lists, users.of(keys), names, reading.version, made_at, run, start)
             reading.tables.append(RECOMMENDATIONS.name, rows)
-            send_lists(spark, settings.sink.kafka, rows)
+            unsent = unsent or send_lists(spark, settings.sink.kafka, rows)  # the table is written to its end all the same
             written += rows.num_rows
+    if unsent is not None:
+        raise unsent
     return {"users": len(chosen), "rows": written, "snapshot_version": reading.version, "run": run}
 
 

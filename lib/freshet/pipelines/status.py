@@ -81,10 +81,12 @@ def left(spark: SparkSession, reading: Reading, settings: Settings) -> dict[str,
     """Messages that nobody has read yet, by partition; None where no broker answers."""
     last = reading.history.last_streamed()
     brokers = Brokers(spark, settings.source.kafka)
-    ends = brokers.ends()
+    ends, beginnings = brokers.ends(), brokers.beginnings() if last is None else {}
     brokers.close()
-    if ends is None or last is None:
-        return ends
+    if ends is None or beginnings is None:
+        return None
+    if last is None:
+        return {name: end - beginnings.get(name, 0) for name, end in ends.items()}
     row = all_rows(reading.tables, SNAPSHOTS.name, ("commit_id", "sources"), ("version", "=", last.version)).to_pylist()
     return behind(ends, next(one["sources"] or () for one in row if one["commit_id"] == last.commit_id))
 

@@ -20,7 +20,7 @@ from freshet.settings.giving import DEFAULTS, PREFIX, Flag, defaults, from_envir
 from freshet.settings.model import Settings
 from freshet.settings.names import Place, every, find, nearest, nearest_choice
 from freshet.settings.problems import Problem, refuse
-from freshet.settings.secrets import REDACTED, is_secret, redacted
+from freshet.settings.secrets import REDACTED, is_free, is_secret, key_shown, redacted
 from freshet.settings.wanted import wanted
 
 # What a challenger may have otherwise, and what of that it may not: events and the sample that is ranked are the same for all.
@@ -182,7 +182,10 @@ class _Layers:
         else:
             given = " and ".join(f"{name} = {shown(self._current(key), key)}" for name, key in zip(names, keys, strict=True))
         near = nearest_choice(Settings, path, detail["input"])
-        self.problems.append(Problem(".".join(keys[0]), where, given, wanted(detail), near))
+        key = ".".join(keys[0])
+        if "[key]" in detail["loc"] and is_free(path):
+            key, given, near = ".".join(path[:-1]), "a name that is not taken there", ""  # it may be the half of a password
+        self.problems.append(Problem(key_shown(key), where, given, wanted(detail), near))
         return path
 
     def _current(self, path: tuple[str, ...]) -> Any:

@@ -10,13 +10,36 @@ REDACTED = "[redacted]"
 _SECRET_KEY = re.compile(r"(?i)secret|password|token|key|jaas|credential")
 _FREE = (("spark", "conf"), ("source", "kafka", "options"), ("sink", "kafka", "options"))  # maps whose keys are not ours
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")
+_USER_AND_WORD = re.compile(r"[^\s/@:\[\]'\",]+:[^\s/@]+@")  # ann:hunter2@host, without a scheme before it
+
+
+def is_free(path: Sequence[str]) -> bool:
+    """Whether the path leads into a map whose keys are not ours."""
+    return any(tuple(path[: len(free)]) == free for free in _FREE)
+
+
+def key_shown(key: str) -> str:
+    """A key as messages name it: of a map whose keys are not ours what looks like a name, for a slip may put a password there.
+
+    >>> key_shown("source.kafka.options.kafka.sasl.jaas.config:x password=hunter2;")
+    'source.kafka.options.kafka.sasl.jaas.config...'
+    """
+    for free in _FREE:
+        begin = ".".join(free) + "."
+        if key.startswith(begin):
+            name = re.match(r"[A-Za-z0-9._-]*", key.removeprefix(begin))
+            kept = name[0] if name else ""
+            if "kafka" in free and not kept.startswith("kafka."):
+                return begin.rstrip(".")
+            return key if begin + kept == key else f"{begin}{kept}..."
+    return key
 
 
 def is_secret(path: Sequence[str]) -> bool:
     """Whether the value under this path is a secret: a key of spark.conf, or of what is passed on to Kafka, that names a
-    password, token or key."""
+    password, token or key; and such a map itself where it was given as one text."""
     return any(
-        len(path) > len(free) and tuple(path[: len(free)]) == free and _SECRET_KEY.search(".".join(path[len(free) :]))
+        tuple(path[: len(free)]) == free and (len(path) == len(free) or _SECRET_KEY.search(".".join(path[len(free) :])))
         for free in _FREE
     )
 
@@ -28,7 +51,7 @@ def redacted(value: Any, path: tuple[str, ...] = ()) -> Any:
     if is_secret(path):
         return REDACTED
     if isinstance(value, str):
-        return _USER_INFO.sub(f"{REDACTED}@", value)
+        return _USER_INFO.sub(f"{REDACTED}@", _USER_AND_WORD.sub(f"{REDACTED}@", value))
     if isinstance(value, list | tuple):
         return type(value)(redacted(inner, path) for inner in value)
     return value

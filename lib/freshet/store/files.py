@@ -8,8 +8,9 @@ files a few milliseconds. Handing a million rows of vectors from Spark to Python
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
+from deltalake.exceptions import DeltaError, DeltaProtocolError
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -34,6 +35,9 @@ Condition = tuple[str, str, Any]
 
 # Without it a flipped byte is a wrong number; with it an error.
 _CHECKED = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+# Files that Spark has put together hold times in a form which Arrow would take for nanoseconds, with no room past 2262.
+_READ = ds.ParquetReadOptions(coerce_int96_timestamp_unit="us")
+_MISREAD = re.compile(r"%[0-9A-Fa-f]{2}|[\\\x00-\x1f]")
 _ARROW: dict[str, Callable[[pc.Expression, Any], pc.Expression]] = {
     "=": lambda column, value: column == value, ">=": lambda column, value: column >= value,
     "<": lambda column, value: column < value, "in": lambda column, values: column.isin(values),
@@ -53,10 +57,23 @@ def all_rows(
 
     Raises StateDamaged, of that version of the model where one is named, when a file is missing, cut or changed.
     """
-    if local_folder(tables.root) is None:
-        return tables.collect(name, _where(tables.read(name), name, conditions).select(*columns), version)
+    if arrow_reads(tables):
+        with _damage(name, version), suppress(DeltaProtocolError):  # what only Spark knows, such as deletion vectors
+            return _scanner(tables, name, columns, conditions).to_table()
+    return tables.collect(name, _where(tables.read(name), name, conditions).select(*columns), version)
+
+
+def batches_of(
+    tables: Tables, name: str, commits: Sequence[Snapshot], columns: Sequence[str], *conditions: Condition,
+    version: int | None = None,
+) -> Iterator[pa.Table]:
+    """`rows_of` in parts, for what is made smaller part by part: on local disk no more than some files are in memory at once."""
+    if not commits or not arrow_reads(tables):
+        yield rows_of(tables, name, commits, columns, *conditions, version=version)
+        return
     with _damage(name, version):
-        return _scanner(tables, name, columns, conditions).to_table()
+        for batch in _scanner(tables, name, columns, (*_span(commits), _ids(commits), *conditions)).to_batches():
+            yield pa.Table.from_batches([batch])
 
 
 def rows_of(
@@ -66,26 +83,41 @@ def rows_of(
     """The same of the rows that those commits wrote."""
     if not commits:
         return pa.schema([arrow_schema(name).field(column) for column in columns]).empty_table()
-    if local_folder(tables.root) is None:
+    if not arrow_reads(tables):
         frame = _where(committed(tables, name, commits), name, conditions)
         return tables.collect(name, frame.select(*columns), version)
     # The range of versions passes by files; the ids decide.
-    both = list(dict.fromkeys([*columns, "commit_id"]))
-    rows = all_rows(tables, name, both, *_span(commits), *conditions, version=version)
-    ids = pa.array([commit.commit_id for commit in commits], pa.string())
-    return rows.filter(pc.is_in(rows.column("commit_id"), ids)).select(list(columns))
+    return all_rows(tables, name, columns, *_span(commits), _ids(commits), *conditions, version=version)
 
 
 def count_of(tables: Tables, name: str, commits: Sequence[Snapshot], version: int | None = None) -> int:
     """How many rows those commits wrote that are there; takes no more memory than a part of a file."""
     if not commits:
         return 0
-    if local_folder(tables.root) is None:
+    if not arrow_reads(tables):
         counted = tables.collect(name, committed(tables, name, commits).agg(F.count("commit_id").alias("rows")), version)
         return int(counted.column("rows")[0].as_py())
-    ids = ("commit_id", "in", [commit.commit_id for commit in commits])
+    return count_where(tables, name, *_span(commits), _ids(commits), version=version)
+
+
+def count_where(tables: Tables, name: str, *conditions: Condition, version: int | None = None) -> int:
+    """How many rows a table has for which every condition holds."""
+    if not arrow_reads(tables):
+        counted = tables.collect(name, _where(tables.read(name), name, conditions).agg(F.count(F.lit(1)).alias("rows")), version)
+        return int(counted.column("rows")[0].as_py())
     with _damage(name, version):
-        return int(_scanner(tables, name, (), (*_span(commits), ids)).count_rows())
+        return int(_scanner(tables, name, (), conditions).count_rows())
+
+
+def arrow_reads(tables: Tables) -> bool:
+    """Whether files under the root can be read by Arrow: they are on local disk, and no name on the way is one that delta-rs
+    decodes a second time."""
+    folder = local_folder(tables.root)
+    return folder is not None and not _MISREAD.search(str(folder))
+
+
+def _ids(commits: Sequence[Snapshot]) -> Condition:
+    return "commit_id", "in", [commit.commit_id for commit in commits]
 
 
 def _span(commits: Sequence[Snapshot]) -> tuple[Condition, Condition]:
@@ -95,7 +127,8 @@ def _span(commits: Sequence[Snapshot]) -> tuple[Condition, Condition]:
 def _scanner(tables: Tables, name: str, columns: Sequence[str], conditions: Sequence[Condition]) -> ds.Scanner:
     terms = [_ARROW[how](pc.field(column), _typed(name, column, value)) for column, how, value in conditions]
     wanted = reduce(lambda one, other: one & other, terms) if terms else None
-    files = DeltaTable(str(local_folder(tables.path(name)))).to_pyarrow_dataset(schema=arrow_schema(name))
+    table = DeltaTable(str(local_folder(tables.path(name))))
+    files = table.to_pyarrow_dataset(schema=arrow_schema(name), parquet_read_options=_READ)
     return files.scanner(columns=list(columns), filter=wanted, fragment_scan_options=_CHECKED)
 
 
@@ -103,6 +136,8 @@ def _scanner(tables: Tables, name: str, columns: Sequence[str], conditions: Sequ
 def _damage(name: str, version: int | None) -> Iterator[None]:
     try:
         yield
+    except DeltaProtocolError:
+        raise
     except (OSError, pa.ArrowException, DeltaError) as error:
         at = "" if version is None else f" at version {version}"
         raise StateDamaged(
@@ -134,4 +169,6 @@ def _typed(name: str, column: str, value: Any) -> Any:
     kind = arrow_schema(name).field(column).type
     if isinstance(value, (list, tuple, set, frozenset)):
         return pa.array(list(value), kind)
-    return value if value is None or isinstance(value, bool) else pa.scalar(value, kind)
+    if value is None or isinstance(value, bool):
+        return value
+    return pa.scalar(int(value) if pa.types.is_timestamp(kind) else value, kind)

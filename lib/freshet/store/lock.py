@@ -50,6 +50,23 @@ def model_lock(root: str, checkpoint: str = "", force: bool = False) -> Iterator
         os.close(handle)  # and with it the lock goes
 
 
+def holder_of(root: str) -> str | None:
+    """Who holds the model, in words; None when nobody does. Takes nothing but a glance: a start at this moment is not refused."""
+    folder = local_folder(root)
+    if folder is None or not (folder / LOCK_FILE).exists():
+        return None
+    handle = os.open(folder / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _refused(root, _holder(handle)).what
+        fcntl.flock(handle, fcntl.LOCK_UN)
+        return None
+    finally:
+        os.close(handle)
+
+
 def _take(handle: int) -> bool:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

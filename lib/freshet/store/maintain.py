@@ -25,7 +25,6 @@ from freshet.failpoint import failpoint
 from freshet.schema import DECISIONS, DISTANCES, EVENTS, IDS, PARAMETERS, PARAMETERS_BASE, QUARANTINE, SNAPSHOTS, TABLES
 from freshet.store.commit import Writer, new_commit_id
 from freshet.store.decisions import GATE, decision_row, decisions
-from freshet.store.files import all_rows
 from freshet.store.parameters import DIGESTED, state
 from freshet.store.retention import closed, droppable, kept_versions, spans, unused_bases
 from freshet.store.snapshots import BASE, MAINTAIN, History, Snapshot
@@ -124,7 +123,8 @@ def fresh_history(writer: Writer) -> History:
 def remove_orphan_bases(writer: Writer) -> int:
     """Delete the rows of bases that no live snapshot row declares; the number of bases."""
     with writer.maintaining, writer.exclusive():
-        found = set(all_rows(writer.tables, PARAMETERS_BASE.name, ("base_id",)).column("base_id").unique().to_pylist())
+        ids = writer.tables.read(PARAMETERS_BASE.name).select("base_id").distinct()
+        found = set(writer.tables.collect(PARAMETERS_BASE.name, ids).column("base_id").to_pylist())
         orphans = found - {base.base_id for base in fresh_history(writer).bases()}
         if orphans:
             _delete(writer, PARAMETERS_BASE.name, F.col("base_id").isin(sorted(orphans)))

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 
 from freshet.errors import StateDamaged
 from freshet.schema import PARAMETERS, PARAMETERS_BASE
-from freshet.store.files import Condition, all_rows, committed, count_of, rows_of
+from freshet.store.files import Condition, all_rows, committed, count_of, count_where, rows_of
 from freshet.store.snapshots import History, Snapshot
 from freshet.store.tables import Tables
 
@@ -82,7 +82,8 @@ def load_arrow(
     if base is not None:
         mine = ("base_id", "=", base.base_id)
         parts.append(all_rows(tables, PARAMETERS_BASE.name, _ROW, mine, *wanted, version=version))
-        if not wanted and parts[0].num_rows != base.appended_rows.get(PARAMETERS_BASE.name, 0):
+        there = count_where(tables, PARAMETERS_BASE.name, mine, version=version) if wanted else parts[0].num_rows
+        if there != base.appended_rows.get(PARAMETERS_BASE.name, 0):
             raise _gone(version, PARAMETERS_BASE.name)
     if commits:
         parts.append(rows_of(tables, PARAMETERS.name, commits, _ROW, *wanted, version=version))
