@@ -97,7 +97,7 @@ def test_a_learner_exports_what_it_commits(site: Site) -> None:
     assert site.train(f"stream.prometheus_port={port}", "gate.publish=manual")
     from freshet.pipelines.online import train
 
-    site.write(800, 200)
+    site.write(800, 200, resume=True)
     train(site.spark, site.settings(f"stream.prometheus_port={port}", "gate.publish=manual"), available_now=True,
           listener=lambda _: seen.append(scraped(port)))
     last = site.snapshots()[-1]

@@ -13,6 +13,7 @@ from delta.tables import DeltaTable
 
 from freshet.errors import FreshetError, StateDamaged, StoreFailed, UnknownName
 from freshet.schema import TABLES
+from freshet.store.files import all_rows, arrow_reads, count_where
 from freshet.store.tables import Tables, local_folder
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ ITEMS = pa.table({
 
 @pytest.fixture
 def tables(spark: SparkSession, tmp_path: Path) -> Tables:
-    made = Tables(spark, str(tmp_path / "a model, 100%20ok #2?"), log_checkpoint_interval=7, log_retention=3600)
+    made = Tables(spark, str(tmp_path / "a model, 100% ok #2?"), log_checkpoint_interval=7, log_retention=3600)
     made.create()
     return made
 
@@ -167,3 +168,24 @@ def test_a_table_made_before_a_column_came_is_read_as_it_is_and_given_it_when_it
     tables.create()
     assert tables.version("events") == versions  # once
     assert entry(folder(tables, "events"), "protocol")["minReaderVersion"] == 1
+
+
+@pytest.mark.parametrize("name", ["a%20b", "a\\b", "50% #?"])
+def test_a_root_of_any_name_is_read_by_whoever_can(spark: SparkSession, tmp_path: Path, name: str) -> None:
+    """delta-rs decodes %20 a second time: then Spark reads."""
+    made = Tables(spark, str(tmp_path / name))
+    made.create()
+    made.append("items", ITEMS)
+    assert arrow_reads(made) == (name == "50% #?")
+    assert sorted(all_rows(made, "items", ("item_id",)).column("item_id").to_pylist()) == ["a", "b"]
+    assert count_where(made, "items", ("item_id", "=", "a")) == count_where(made, "items", ("category", "is", None)) == 1
+
+
+def test_a_table_that_only_spark_can_read_is_read_by_spark(spark: SparkSession, tmp_path: Path) -> None:
+    """Anybody may write `items`, with features of Delta that delta-rs does not know."""
+    made = Tables(spark, str(tmp_path))
+    made.create()
+    made.append("items", ITEMS)
+    spark.sql(f"alter table delta.`{made.path('items')}` set tblproperties ('delta.enableDeletionVectors' = 'true')")
+    spark.sql(f"delete from delta.`{made.path('items')}` where item_id = 'a'")
+    assert all_rows(made, "items", ("item_id",)).column("item_id").to_pylist() == ["b"]
