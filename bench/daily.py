@@ -4,7 +4,7 @@ Generated clicks: ten days, in the middle of the sixth half of the users and 15 
 days, in the order of time. Online: micro-batches of a size, each ranked by the weights of the snapshot before it, the user's own
 earlier clicks known. Nightly: a day is ranked by the weights of the midnight before it, then learned whole, in micro-batches of
 10,000; `weights` knows the user's clicks of the day itself, `lists` knows nothing of it, as lists that were made at midnight. Events
-of a quarter of the users are ranked (the same everywhere), against all known items, from the second day on; an event of an item the
+of an eighth of the users are ranked (the same everywhere), against all known items, from the second day on; an event of an item the
 snapshot does not know ranks nothing. Figures: NDCG@10 over that of nightly weights, the middle 95 % of 500 samples of the users.
 """
 
@@ -34,9 +34,9 @@ from freshet.retraining import take
 from freshet.settings import Settings
 
 DAY = 86_400_000_000  # microseconds
-K, SHARE, SAMPLES, AT_MIDNIGHT = 10, 4, 500, 10_000
+K, SHARE, SAMPLES, AT_MIDNIGHT = 10, 8, 500, 10_000
 WEIGHTS, LISTS = "nightly, weights", "nightly, lists"
-SIZES = {"generated": (100, 1000, 10_000), "globo": (1000, 10_000, 50_000)}
+SIZES = {"generated": (100, 1000, 10_000), "globo": (2000, 10_000, 50_000)}
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def globo(options: Options) -> Triples:
     """The first days of globo-clicks. Raises NotThere."""
     whole = clicks(options.data or Path())
     days = (whole.at - whole.at[0]) // DAY
-    return whole[: int(np.searchsorted(days, options.pairs(5, 2)))]
+    return whole[: int(np.searchsorted(days, options.pairs(3, 2)))]
 
 
 def _measured(name: str, what: str, triples: Triples, settings: Settings, options: Options, result: Result) -> None:
