@@ -36,7 +36,7 @@ demo-kafka: setup kafka ## the same with events from a broker of Kafka (needs Ma
 	  --set "spark.conf.spark.jars=$$(ls -d $(CURDIR)/.venv/kafka/connector/*.jar | paste -sd,)" $(ARGS)
 
 test: setup kafka ## run all tests (some 20 minutes on 2 cores)
-	@$(JAVA) .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(JAVA) .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: .venv/ready ## check style
 	@.venv/bin/ruff check .

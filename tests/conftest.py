@@ -38,3 +38,12 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     session = test_session(str(tmp_path_factory.mktemp("spark")), [str(path) for path in sorted(CONNECTOR.glob("*.jar"))])
     yield session
     session.stop()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with what takes long come first, so that no process is left alone with one of them at the end."""
+    heavy: dict[Path, int] = {}
+    for item in items:
+        weight = 0 if item.get_closest_marker("slow") else 1 if item.get_closest_marker("spark") else 2
+        heavy[item.path] = min(heavy.get(item.path, 2), weight)
+    items.sort(key=lambda item: heavy[item.path])

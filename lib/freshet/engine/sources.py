@@ -275,11 +275,15 @@ def _kafka(spark: SparkSession, source: Source, paths: Sequence[str] | None) -> 
     return json_lines.parse(lines, wanted(source), mapping(source), KAFKA_PLACE, blank=True)
 
 
+# Kafka's clients take 500 messages at a time, which is made for programs that work long on each.
+_MANY_AT_ONCE = {"kafka.max.poll.records": "20000", "kafka.max.partition.fetch.bytes": str(8 << 20)}
+
+
 def _subscription(kafka: Topics) -> dict[str, Option]:
     """The options of Spark's Kafka source."""
     pace = {} if kafka.max_events_per_trigger is None else {"maxOffsetsPerTrigger": kafka.max_events_per_trigger}
     return {
-        **kafka.options, **beginning(kafka.start), **pace, "kafka.bootstrap.servers": ",".join(kafka.servers),
+        **_MANY_AT_ONCE, **kafka.options, **beginning(kafka.start), **pace, "kafka.bootstrap.servers": ",".join(kafka.servers),
         "subscribe": ",".join(kafka.topics), "failOnDataLoss": kafka.on_data_loss == "stop",
     }  # fmt: skip
 
