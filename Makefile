@@ -91,9 +91,10 @@ tools:
 	@$(PIP) install --quiet --constraint constraints.txt --editable '.[test]'
 	@touch $@
 
-# The tests need a broker and Spark's connector. Without Maven they are skipped, and CI fails.
+# Some tests need a broker and Spark's connector. Without them they are skipped, and fail where CI is set.
 kafka: .venv/ready
-	@if command -v mvn >/dev/null; then $(MAKE) -s .venv/kafka/ready; else echo "There is no Maven (mvn): the tests with Kafka are skipped."; fi
+	@command -v mvn >/dev/null && $(MAKE) -s .venv/kafka/ready || \
+	  echo "No jars of Kafka (they come through Maven, mvn): the tests with Kafka are skipped."
 
 .venv/kafka/ready: $(wildcard tests/kafka/*.xml)
 	@echo "Fetching a broker of Kafka and Spark's connector through Maven, once."
