@@ -67,10 +67,12 @@ def batches_of(
     tables: Tables, name: str, commits: Sequence[Snapshot], columns: Sequence[str], *conditions: Condition,
     version: int | None = None,
 ) -> Iterator[pa.Table]:
-    """`rows_of` in parts, for what is made smaller part by part: on local disk no more than some files are in memory at once."""
+    """`rows_of` in parts, at least one, for what is made smaller part by part: on local disk no more than some files are in memory
+    at once."""
     if not commits or not arrow_reads(tables):
         yield rows_of(tables, name, commits, columns, *conditions, version=version)
         return
+    yield _schema(name, columns).empty_table()
     with _damage(name, version):
         for batch in _scanner(tables, name, columns, (*_span(commits), _ids(commits), *conditions)).to_batches():
             yield pa.Table.from_batches([batch])
@@ -82,7 +84,7 @@ def rows_of(
 ) -> pa.Table:
     """The same of the rows that those commits wrote."""
     if not commits:
-        return pa.schema([arrow_schema(name).field(column) for column in columns]).empty_table()
+        return _schema(name, columns).empty_table()
     if not arrow_reads(tables):
         frame = _where(committed(tables, name, commits), name, conditions)
         return tables.collect(name, frame.select(*columns), version)
@@ -114,6 +116,10 @@ def arrow_reads(tables: Tables) -> bool:
     decodes a second time."""
     folder = local_folder(tables.root)
     return folder is not None and not _MISREAD.search(str(folder))
+
+
+def _schema(name: str, columns: Sequence[str]) -> pa.Schema:
+    return pa.schema([arrow_schema(name).field(column) for column in columns])
 
 
 def _ids(commits: Sequence[Snapshot]) -> Condition:
