@@ -48,8 +48,8 @@ class PlannedFile:
 @dataclass(frozen=True)
 class Fingerprint:
     """What a micro-batch reads. `hash` changes with any path, size, time or offset; `sources` says it as JSON texts;
-    `files` are the URIs of its files (none for Delta) or the names
-    of its partitions; `batch_time_us` is the time Spark logged with the plan."""
+    `files` are the URIs of its files (none for Delta) or the names of its partitions; `batch_time_us` is the time Spark logged
+    with the plan."""
 
     hash: str
     sources: list[str]

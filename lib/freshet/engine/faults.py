@@ -22,14 +22,14 @@ def named(error: Exception) -> FreshetError | None:
         what = f"The source file {path} is gone."
         return SourceChanged(what, remedy="Put it back, then start again.", path=path, planned="there", found=None)
     if "KAFKA_DATA_LOSS" in text or "failOnDataLoss" in text or "OffsetOutOfRange" in text:
-        what = f"Messages that were not read yet are gone from Kafka: {_first_words(text)}."
+        what = f"Messages that were not read yet are gone from Kafka: {first_words(text)}."
         remedy = (
             "The broker keeps them too short a time, or a topic was made anew. What is gone cannot be had back: to go on with "
             "what is left, start with --set source.kafka.on_data_loss=continue; how many are missing is then a row of `decisions`."
         )
         return SourceChanged(what, remedy=remedy, path=None, planned="messages up to the planned offsets", found="fewer")
     if "org.apache.kafka" in text and any(word in text for word in _KAFKA_SILENT):
-        what = f"Kafka does not answer as it should: {_first_words(text)}."
+        what = f"Kafka does not answer as it should: {first_words(text)}."
         remedy = "Look at source.kafka.servers, source.kafka.topics and source.kafka.options, and whether the brokers run."
         return SourceRefused(what, remedy=remedy, path=None, wanted="brokers that answer", found="none")
     if "PARQUET_COLUMN_DATA_TYPE_MISMATCH" in condition or "Parquet column cannot be converted" in text:
@@ -48,8 +48,8 @@ def named(error: Exception) -> FreshetError | None:
     return None
 
 
-def _first_words(text: str) -> str:
-    """The line that says most: of Kafka, or the first."""
+def first_words(text: str) -> str:
+    """The line of an error that says most: one of Kafka, or the first."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     best = [line for line in lines if "KAFKA" in line or "org.apache.kafka" in line] or lines
     return best[0][:300].rstrip(".") if best else "no message"

@@ -1,5 +1,5 @@
-"""The jars of Delta and of Spark's connector to Kafka: resolved once through
-Spark's own resolver, afterwards taken from where the resolver left them.
+"""The jars of Delta and of Spark's connector to Kafka: resolved once through Spark's own resolver, afterwards taken from where the
+resolver left them.
 
 A session with `spark.jars.packages` resolves at every start, which costs seconds, needs the network now and then and
 prints a page; a session with the same files in `spark.jars` does none of that.
@@ -54,29 +54,27 @@ _KAFKA_FILES = (
 
 def delta(conf: Mapping[str, str]) -> dict[str, str]:
     """The `spark.jars*` settings that bring Delta into a session with `conf`; empty where `conf` names it already."""
-    jars, packages = conf.get("spark.jars", ""), conf.get("spark.jars.packages", "")
-    if "delta-spark" in jars or "delta-spark" in packages:
-        return {}
-    resolved = _resolved(conf, _FILES)
-    if resolved:
-        return {"spark.jars": _join(*map(str, resolved), jars)}
-    return {
-        "spark.jars.packages": _join(DELTA_JAR, packages),
-        "spark.jars.excludes": _join(*_EXCLUDED, conf.get("spark.jars.excludes", "")),
-    }
+    return _brought(conf, "delta-spark", DELTA_JAR, _EXCLUDED, _FILES)
 
 
 def kafka(conf: Mapping[str, str]) -> dict[str, str]:
     """The same for the connector to Kafka, to be asked after `delta`."""
+    return _brought(conf, "spark-sql-kafka", KAFKA_JAR, _KAFKA_EXCLUDED, _KAFKA_FILES)
+
+
+def _brought(
+    conf: Mapping[str, str], name: str, package: str, excluded: Sequence[str], files: Sequence[str]
+) -> dict[str, str]:
+    """Settings that bring a package: its files where they were resolved before, else its coordinates."""
     jars, packages = conf.get("spark.jars", ""), conf.get("spark.jars.packages", "")
-    if "spark-sql-kafka" in jars or "spark-sql-kafka" in packages:
+    if name in jars or name in packages:
         return {}
-    resolved = _resolved(conf, _KAFKA_FILES)
+    resolved = _resolved(conf, files)
     if resolved:
-        return {"spark.jars": _join(jars, *map(str, resolved))}
+        return {"spark.jars": _join(*map(str, resolved), jars)}
     return {
-        "spark.jars.packages": _join(packages, KAFKA_JAR),
-        "spark.jars.excludes": _join(conf.get("spark.jars.excludes", ""), *_KAFKA_EXCLUDED),
+        "spark.jars.packages": _join(package, packages),
+        "spark.jars.excludes": _join(*excluded, conf.get("spark.jars.excludes", "")),
     }
 
 

@@ -22,6 +22,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from freshet.engine.brokers import REST, last_messages
+from freshet.engine.faults import first_words
 from freshet.errors import StoreFailed
 from freshet.settings import KafkaSink
 from freshet.store.decisions import decisions
@@ -47,7 +48,7 @@ def send_lists(spark: SparkSession, sink: KafkaSink, rows: pa.Table) -> StoreFai
         _write(messages, sink, sink.recommendations)
     except _UNSENT as error:
         where = f"in the table `recommendations`, and not all in the topic {sink.recommendations}"
-        what = f"The lists are {where}: {first_line(error)}."
+        what = f"The lists are {where}: {first_words(str(error))}."
         remedy = "Look at sink.kafka; `freshet recommend --all` sends them again."
         failed = StoreFailed(what, remedy=remedy, table="recommendations", action="send")
         failed.__cause__ = error
@@ -75,7 +76,7 @@ class Told:
             self._send(history)
         except _UNSENT as error:
             if self._rests_until is None:
-                self._say(f"decisions cannot be sent to {self._sink.decisions} for now: {first_line(error)}")
+                self._say(f"decisions cannot be sent to {self._sink.decisions} for now: {first_words(str(error))}")
             self._rests_until = time.monotonic() + REST
         else:
             self._seen, self._rests_until = version, None
@@ -111,13 +112,6 @@ def _last_of(model: str, messages: list[str]) -> tuple[int, str]:
         if isinstance(one, dict) and one.get("model") == model:
             found.append((int(one["snapshot_version"]), str(one["decision_id"])))
     return max(found)
-
-
-def first_line(error: Exception) -> str:
-    """What a person needs of an error of the engine."""
-    lines = [text.strip() for text in str(error).splitlines() if text.strip()]
-    named = [text for text in lines if "org.apache.kafka" in text] or lines
-    return named[0][:200].rstrip(".") if named else type(error).__name__
 
 
 def _write(messages: DataFrame, sink: KafkaSink, topic: str) -> None:

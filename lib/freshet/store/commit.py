@@ -16,7 +16,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -66,8 +66,7 @@ def epoch_of(commit_id: str) -> int:
 
 
 class Writer:
-    """The one that commits to a model: holds an epoch, keeps the history up to date. Calls from several threads take
-    turns."""
+    """The one that commits to a model: holds an epoch, keeps the history up to date. Calls from several threads take turns."""
 
     def __init__(
         self, tables: Tables, history: History, *, epoch: int, run: str, settings: str | None = None, line: str = MAIN
@@ -186,13 +185,9 @@ class Writer:
             failpoint("after_snapshot_row", attempt.version)
             self._stand_or_fall(rows, table_version)
             self._uncertain = False
-            self._count_decisions([parts, *(one.parts for one in beside)])
+            if DECISIONS.name in parts:
+                self.decided.update(parts[DECISIONS.name].column("kind").to_pylist())
             return rows[0]
-
-    def _count_decisions(self, parts: Iterable[Mapping[str, pa.Table]]) -> None:
-        for one in parts:
-            if DECISIONS.name in one:
-                self.decided.update(one[DECISIONS.name].column("kind").to_pylist())
 
     def _beside(
         self, attempt: Attempt, beside: Sequence[Beside]
