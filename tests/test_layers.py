@@ -37,7 +37,7 @@ LAYERS = {
     "kernels": layer("kernels", "facts kernels", "numpy numba llvmlite", IMPURE),
     "learning": layer(
         "models learner policy head workspace companions attributes prequential ranked inputs growth paired guards asking leader segments "
-        "intake revisions labels lists shipping "
+        "influence rates intake revisions labels lists shipping "
         "evaluation retraining normalising reconciliation",
         "facts settings kernels learning", "numpy scipy xxhash", IMPURE,
     ),

@@ -16,6 +16,7 @@ from freshet.kernels.rows import RowTable
 from freshet.kernels.seen import SeenEvents
 from freshet.labels import Waiting
 from freshet.models.contract import ATTRIBUTE, FEATURE, ITEM, USER, Block, Rows, View
+from freshet.rates import Rates
 from freshet.revisions import Revisions
 from freshet.schema import HISTORY, HISTORY_ARCHIVE, ITEM_ATTRIBUTES, LAST_CONTEXT, MIX, POPULARITY, SEGMENT, WINDOW
 
@@ -65,6 +66,7 @@ class Head:
         self.clock = 0
         self.seen = SeenEvents(dedup_window)
         self.revisions = Revisions()
+        self.rates = Rates()
         self.waiting: Waiting | None = None  # impressions and answers, where impressions wait
         # First sight of a natural id, with a second, independent hash of it that tells two ids of one key apart.
         self.ids = {space: RowTable({"check": (np.int64, 0)}) for space in (USER, ITEM, FEATURE, ATTRIBUTE)}
@@ -94,7 +96,7 @@ class Head:
     def nbytes(self) -> int:
         """Memory of rows, indexes, ids and the dedup window."""
         tables = [*self.tables.values(), *self.ids.values()]
-        return sum(table.nbytes for table in tables) + self.seen.nbytes + self.revisions.nbytes
+        return sum(table.nbytes for table in tables) + self.seen.nbytes + self.revisions.nbytes + self.rates.nbytes
 
     def lookup(self, block: str, keys: np.ndarray) -> np.ndarray:
         """int32 row of each key in the block, -1 for a key it does not have."""

@@ -17,6 +17,8 @@ from freshet.revisions import NEW
 from freshet.schema import ACCEPTED, CORRECTED, DUPLICATE, LATE, QUARANTINED
 
 COLLISION = "id_collision"
+USER_CAP, PAIR_CAP = "user_cap", "pair_cap"
+CAPS = (USER_CAP, PAIR_CAP)
 KEYS = {USER: ("user_key", "user_check"), ITEM: ("item_key", "item_check")}
 
 
@@ -48,7 +50,7 @@ def admit(head: Head, columns: Mapping[str, np.ndarray], dedup_window: int, quar
     microseconds), value, weight float64[n], features int64[n, F], maybe revision int64[n]. An event older than the clock minus
     `dedup_window` microseconds is late; one whose dedup key was accepted inside the window, or stands in this batch too, is a
     duplicate unless its revision is higher; one whose natural id shares its key with another id is a collision (features may:
-    they are hashed on purpose).
+    they are hashed on purpose); one beyond what its user, or its user and item, may have in an hour is capped.
     `quarantined` records were refused before and only counted.
     """
     n = len(columns["event_at"])
@@ -62,6 +64,8 @@ def admit(head: Head, columns: Mapping[str, np.ndarray], dedup_window: int, quar
     duplicate = ~late & (again | (revision <= before))
     collision = ~late & ~duplicate & _collisions(head, columns)
     accepted = ~(late | duplicate | collision)
+    capped = _capped(head, columns, accepted)
+    accepted &= ~(capped[USER_CAP] | capped[PAIR_CAP])
     at = np.flatnonzero(accepted)
     corrects = before[at]
     events = replace(events_of(columns, at), corrects=corrects != NEW)
@@ -69,16 +73,28 @@ def admit(head: Head, columns: Mapping[str, np.ndarray], dedup_window: int, quar
     counts = {
         "read": n + quarantined,
         ACCEPTED: len(at),
-        QUARANTINED: quarantined + int(collision.sum()),
+        QUARANTINED: quarantined + int(collision.sum()) + sum(int(mask.sum()) for mask in capped.values()),
         DUPLICATE: int(duplicate.sum()),
         LATE: int(late.sum()),
         CORRECTED: int(events.corrects.sum()),
     }
+    refused = {LATE: late, DUPLICATE: duplicate, COLLISION: collision, **capped}
     return Admitted(
-        accepted, {LATE: late, DUPLICATE: duplicate, COLLISION: collision}, events, columns["dedup_key"][at], revision[at],
-        corrects, {space: _first_sight(head, space, columns, at) for space in KEYS}, _new_features(head, columns["features"], at),
-        clock, counts,
+        accepted, refused, events, columns["dedup_key"][at], revision[at], corrects,
+        {space: _first_sight(head, space, columns, at) for space in KEYS}, _new_features(head, columns["features"], at), clock,
+        counts,
     )
+
+
+def _capped(head: Head, columns: Mapping[str, np.ndarray], passed: np.ndarray) -> dict[str, np.ndarray]:
+    """Reason -> bool[n]: of the records that `passed` so far those beyond a cap of their hour."""
+    found = {reason: np.zeros(len(passed), bool) for reason in CAPS}
+    if head.rates.limited:
+        at = np.flatnonzero(passed)
+        over = head.rates.over(*(columns[name][at] for name in ("user_key", "item_key", "event_at")))
+        for reason, mask in zip(CAPS, over, strict=True):
+            found[reason][at] = mask
+    return found
 
 
 def events_of(columns: Mapping[str, np.ndarray], at: np.ndarray) -> Events:
@@ -147,7 +163,9 @@ def remember(head: Head, columns: Mapping[str, np.ndarray], admitted: Admitted, 
     note_ids(head, FEATURE, features, np.zeros_like(features))
     head.seen.add(admitted.dedup_keys, admitted.events.event_at)
     head.revisions.note(admitted.dedup_keys, admitted.revision)
+    head.rates.note(admitted.events.user_key, admitted.events.item_key, admitted.events.event_at)
     head.clock = admitted.clock
+    head.rates.forget(head.clock - dedup_window)
     head.seen.forget(head.clock - dedup_window)
     head.revisions.forget(head.seen, head.clock - dedup_window)
 

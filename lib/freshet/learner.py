@@ -23,6 +23,7 @@ from freshet import prequential
 from freshet.companions import CompanionSpec, advance
 from freshet.errors import BatchRefused
 from freshet.head import TOTALS, Head
+from freshet.influence import NO_LIMITS, TRIES, Budget, LimitSpec, Mover, movers, weigh
 from freshet.kernels.ranking import ndcg_at
 from freshet.kernels.shards import members, shard_of
 from freshet.models.contract import Context, Events, Examples, Model, Rows, ShardResult, ShardTask
@@ -43,7 +44,8 @@ class LearnerSpec:
     """What the learner needs beside the model: logical shards, most events of a round and its largest share of the
     positive events learned before (None: any), seed, largest share of row updates that may hit the norm cap, companions
     and metrics, the largest weight that a small propensity may give an event (None: propensities are not looked at), whether
-    nothing but the companions changes, and block -> half-life in microseconds of what rows without an event still know."""
+    nothing but the companions changes, block -> half-life in microseconds of what rows without an event still know, and how far
+    accounts may move what they share."""
 
     shards: int
     round_events: int
@@ -55,16 +57,20 @@ class LearnerSpec:
     propensity_clip: float | None = None
     frozen: bool = False
     forget: Mapping[str, float] = field(default_factory=dict)
+    limits: LimitSpec = NO_LIMITS
 
 
 @dataclass(frozen=True)
 class Learned:
-    """Per block the changed rows with their digests, the state's digest with them, the metrics, events learned."""
+    """Per block the changed rows with their digests, the state's digest with them, the metrics, events learned; who moved, and
+    what was moved, most; and what the limits touched, by limit."""
 
     changes: dict[str, tuple[Rows, np.ndarray]]
     digest: int
     metrics: tuple[Metric, ...]
     examples: int
+    movers: tuple[Mover, ...] = ()
+    limited: Mapping[str, int] = field(default_factory=dict)
 
 
 class Learner:
@@ -88,12 +94,13 @@ class Learner:
         positive = model.positive(events)
         if self.spec.frozen:
             return self._counted(head, events, positive, timer, served)
-        counted = positive & ~events.corrects
+        counted, trust = positive & ~events.corrects, weigh(head, events, self.spec.limits)
+        weighed = trust.counted(events)
         # Counting and ranking share nothing with what follows but the head, which nobody writes: they fill what that leaves idle.
         with ThreadPoolExecutor(2) as aside:
             with timer("gather"):
-                ahead = advance(head, events, positive, self.spec.companions)
-                counting = aside.submit(model.tally, head.gather, events, counted, ahead.context)
+                ahead = advance(head, weighed, positive, self.spec.companions)
+                counting = aside.submit(model.tally, head.gather, weighed, counted, ahead.context)
                 ranking = aside.submit(self._ranked, head, events, counted, ahead.context) if served else None
                 context = ahead.context if among is None else replace(ahead.context, recent=among[0], length=among[1])
                 examples = model.examples(events, context)
@@ -101,7 +108,8 @@ class Learner:
             with timer("score"):
                 metrics = self._served(head, events, space) if served else []
             with timer("learn"):
-                metrics += self._rounds(head, events, counted, space, run, timer)
+                budget = Budget(trust, examples.event, self.spec.limits.user_change)
+                metrics += self._rounds(head, events, counted, space, budget, run, timer)
             with timer("score"):
                 ranked, led = ranking.result() if ranking is not None else ([], {})
             with timer("tally"):
@@ -112,19 +120,22 @@ class Learner:
             rows |= beside
             _check_finite(rows)
             changes, digest = head.changes(rows)
-        return Learned(changes, digest, (*ranked, *metrics), len(examples))
+            most = movers(trust, budget.moved, space.ways())
+        limited = trust.told | ({"clipped_users": len(budget.clipped)} if budget.clipped else {})
+        return Learned(changes, digest, (*ranked, *metrics), len(examples), most, limited)
 
     def _counted(self, head: Head, events: Events, positive: np.ndarray, timer: Timer, served: bool) -> Learned:
         """What a frozen model makes of events: the companions go on, no row of the model or of what leads changes."""
         counted = positive & ~events.corrects
         with timer("gather"):
-            ahead = advance(head, events, positive, self.spec.companions)
+            trust = weigh(head, events, self.spec.limits)
+            ahead = advance(head, trust.counted(events), positive, self.spec.companions)
             space = Workspace(head, self.model.blocks(), self.model.examples(events, ahead.context), self.spec.seed)
         with timer("score"):
             metrics = self._ranked(head, events, counted, ahead.context)[0] + self._served(head, events, space) if served else []
         with timer("digest"):
             changes, digest = head.changes(ahead.rows)
-        return Learned(changes, digest, tuple(metrics), 0)
+        return Learned(changes, digest, tuple(metrics), 0, (), trust.told)
 
     def measure(self, head: Head, events: Events) -> tuple[list[Metric], dict[str, Rows]]:
         """What `learn` would say of how the head serves the events, in canonical order, and what that says of the mixes and decays:
@@ -194,7 +205,7 @@ class Learner:
         return "mae" if model.loss_metric == "rmse" else model.loss_metric if model.labels else f"ndcg@{self.spec.metrics.k}"
 
     def _rounds(
-        self, head: Head, events: Events, positive: np.ndarray, space: Workspace, run: Run, timer: Timer
+        self, head: Head, events: Events, positive: np.ndarray, space: Workspace, budget: Budget, run: Run, timer: Timer
     ) -> list[Metric]:
         examples = space.examples
         n = len(examples)
@@ -205,12 +216,11 @@ class Learner:
         prediction, loss = np.empty(n), np.empty(n)
         capped = 0
         for start, stop in rounds(examples.event, positive, head.events_in_window(), self.spec):
-            chosen = [start + part for part in members(shard[start:stop], self.spec.shards)]
-            tasks, origins = zip(*space.tasks([part for part in chosen if len(part)]), strict=True)
-            results = run(tasks)
+            chosen = [start + part for part in members(shard[start:stop], self.spec.shards) if len(part)]
+            results, origins = _within(budget, space, chosen, run)
             with timer("merge"):
                 space.merge(results, origins)
-            for part, result in zip((part for part in chosen if len(part)), results, strict=True):
+            for part, result in zip(chosen, results, strict=True):
                 prediction[part], loss[part] = result.prediction, result.loss
                 capped += result.capped
         self._check_caps(capped, examples)
@@ -228,6 +238,19 @@ class Learner:
                 remedy="Lower model.optimizer.learning_rate or raise model.max_norm.",
                 reason="capped", capped=capped, updates=updates,
             )
+
+
+def _within(
+    budget: Budget, space: Workspace, parts: list[np.ndarray], run: Run
+) -> tuple[list[ShardResult], list[dict[str, np.ndarray]]]:
+    """(results, rows behind theirs) of a round's shards, learned anew with shorter steps where a user went over what he may."""
+    for left in reversed(range(TRIES)):
+        space.trust = budget.trust
+        tasks, origins = zip(*space.tasks(parts), strict=True)
+        results = run(tasks)
+        if budget.passed(parts, results, last=left == 1):
+            break
+    return results, list(origins)
 
 
 def _of_new(

@@ -166,6 +166,12 @@ SNAPSHOTS = Table("snapshots", "a version of the model; appending it is the comm
     Column("impressions", "map<string,bigint>",
            "where impressions wait (`labels.wait`): how many were accepted (`impressions`), `matured` and `expired` in this "
            "micro-batch, and how many are `pending` after it"),
+    Column("limited", "map<string,bigint>",
+           "what the limits touched beside the events they refused: `burst_items` and `burst_events`, `warming_events`, and "
+           "`clipped_users`"),
+    Column("movers", "array<struct<space:string,key:bigint,change:double,events:bigint>>",
+           "the users whose events moved what users share most, by the lengths of their steps together, and the items that were "
+           "moved most, by how far; each with its events in this micro-batch"),
 ))
 
 DECISIONS = Table("decisions", "a recorded choice with its reason", (

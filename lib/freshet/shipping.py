@@ -19,7 +19,8 @@ from freshet.settings import ModelSettings
 
 _LENGTH = 8  # bytes of the header's length
 _PARTS = ("rows", "counts", "refs")
-_OF_EXAMPLES = ("target", "weight", "draws", "offset")
+_OF_EXAMPLES = ("target", "weight", "draws", "offset", "trust")
+_OF_RESULT = ("prediction", "loss", "moved")
 
 
 def pack(arrays: Mapping[str, np.ndarray], plain: Mapping[str, Any]) -> bytes:
@@ -53,7 +54,7 @@ def unpack_result(payload: bytes) -> ShardResult:
     arrays, plain = unpack(payload)
     return ShardResult(
         _group(arrays, "rows"), _group(arrays, "contraction"), _group(arrays, "touched"),
-        arrays["prediction"], arrays["loss"], plain["capped"],
+        arrays["prediction"], arrays["loss"], plain["capped"], arrays["moved"],
     )
 
 
@@ -68,7 +69,7 @@ def learn_payload(payload: bytes) -> bytes:
         f"{part}/{block}": array
         for part in ("rows", "contraction", "touched") for block, array in getattr(result, part).items()
     }
-    return pack({**packed, "prediction": result.prediction, "loss": result.loss}, {"capped": int(result.capped)})
+    return pack({**packed, **{name: getattr(result, name) for name in _OF_RESULT}}, {"capped": int(result.capped)})
 
 
 @lru_cache(maxsize=8)

@@ -18,7 +18,7 @@ from freshet.kernels.rows import RowTable
 from freshet.kernels.seeds import initial_rows
 from freshet.kernels.settling import follows, settle, unsettled
 from freshet.kernels.shards import kept, latest, localize
-from freshet.models.contract import Block, Examples, Rows, ShardResult, ShardTask
+from freshet.models.contract import ITEM, Block, Examples, Rows, ShardResult, ShardTask
 
 HANDS = 4  # tasks of shards that are built at the same time
 
@@ -26,7 +26,7 @@ HANDS = 4  # tasks of shards that are built at the same time
 @dataclass
 class Sheet:
     """One block's touched rows; `refs` int32[n, m] the row of each touch of each example, -1 for none, `stamps` int32[HANDS, r]
-    scratch of `localize`."""
+    scratch of `localize`, `began` the vectors of rows of items as they were."""
 
     block: Block
     rows: Rows
@@ -34,6 +34,7 @@ class Sheet:
     refs: np.ndarray
     touched: np.ndarray
     stamps: np.ndarray
+    began: np.ndarray
 
     def head_refs(self, part: slice) -> np.ndarray:
         """The references of some examples as a snapshot sees them: rows it does not have are -1."""
@@ -45,6 +46,7 @@ class Workspace:
 
     def __init__(self, head: Head, blocks: tuple[Block, ...], examples: Examples, seed: int) -> None:
         self.examples, self._seed = examples, seed
+        self.trust = np.empty(0, np.float32)  # as ShardTask.trust, of the examples
         learned = [block for block in blocks if block.name in examples.keys]
         with ThreadPoolExecutor(max(len(learned), 1)) as pool:  # of different blocks, so they share nothing that changes
             opened = [pool.submit(_open_sheet, head, block, examples, seed) for block in learned]
@@ -89,8 +91,9 @@ class Workspace:
 
     def _task(self, refs: dict[str, np.ndarray], chosen: np.ndarray | slice, rows: dict[str, np.ndarray]) -> ShardTask:
         examples = self.examples
-        draws, offset = (given[chosen] if len(given) else given for given in (examples.draws, examples.offset))
-        return ShardTask(rows, {}, refs, examples.target[chosen], examples.weight[chosen], draws, offset)
+        given = (examples.draws, examples.offset, self.trust)
+        draws, offset, trust = (one[chosen] if len(one) else one for one in given)
+        return ShardTask(rows, {}, refs, examples.target[chosen], examples.weight[chosen], draws, offset, trust)
 
     def merge(self, results: list[ShardResult], origins: list[dict[str, np.ndarray]]) -> None:
         """Merge what the shards learned, in shard order, by each block's rule; blocks side by side."""
@@ -115,6 +118,17 @@ class Workspace:
         for sheet in self.sheets.values():
             latest(event_at[self.examples.event], sheet.refs, sheet.rows.last_at)
 
+    def ways(self) -> tuple[np.ndarray, np.ndarray]:
+        """(keys, float64): how far each learned row of the items was moved; an item may have rows in several blocks."""
+        found = [(np.empty(0, np.int64), np.empty(0))]
+        for sheet in self.sheets.values():
+            if sheet.block.ids == ITEM:
+                at = np.flatnonzero(sheet.touched)
+                way = sheet.rows.values[at, : sheet.block.width].astype(np.float64) - sheet.began[at]
+                found.append((sheet.rows.keys[at], np.sqrt((way * way).sum(axis=1))))
+        keys, ways = zip(*found, strict=True)
+        return np.concatenate(keys), np.concatenate(ways)
+
     def changed(self, name: str) -> Rows:
         """The rows of a block that were learned on."""
         sheet = self.sheets[name]
@@ -131,7 +145,8 @@ def _open_sheet(head: Head, block: Block, examples: Examples, seed: int) -> Shee
     rows, known = head.gather(block.name, index.keys.copy())
     if not known.all() and block.init_scale > 0.0:
         rows.values[~known, : block.width] = starts(block, rows.keys[~known], seed)
-    return Sheet(block, rows, known, refs, np.zeros(len(rows), np.int64), np.full((HANDS, len(rows)), -1, np.int32))
+    began = rows.values[:, : block.width].copy() if block.ids == ITEM else rows.values[:0]
+    return Sheet(block, rows, known, refs, np.zeros(len(rows), np.int64), np.full((HANDS, len(rows)), -1, np.int32), began)
 
 
 def starts(block: Block, keys: np.ndarray, seed: int) -> np.ndarray:

@@ -11,6 +11,7 @@ from freshet.kernels.optimizers import OPTIMIZERS, Step, slots_of
 
 FACTORS = 13  # eight lanes and five more
 NO_DRAWS = np.empty(0, np.uint64)
+NO_TRUST = np.empty(0, np.float32)  # all are trusted
 
 
 def world(seed: int, optimizer: str, n: int = 50, negatives: int = 2):
@@ -34,7 +35,8 @@ def run(users, items, u, i, weight, bias, step, limit=10.0):
     user_a, item_a = np.zeros(len(users)), np.zeros(len(items))
     user_n, item_n = np.zeros(len(users), np.int64), np.zeros(len(items), np.int64)
     capped = bpr.learn(
-        users, items, u, i, weight, NO_DRAWS, 0.0, FACTORS, bias, step, limit, user_a, item_a, user_n, item_n, prediction, loss)
+        users, items, u, i, weight, NO_DRAWS, 0.0, FACTORS, bias, step, limit, user_a, item_a, user_n, item_n, NO_TRUST,
+        prediction, loss, np.empty(n))
     return prediction, loss, user_a, item_a, user_n, item_n, capped
 
 

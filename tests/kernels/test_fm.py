@@ -38,7 +38,9 @@ def learned(base, rows, refs, target, weight, bias, step, factors, loss, limit=1
     """(base, rows, contraction of base, of rows, prediction, loss, rows cut) after the kernel has learned on copies."""
     base, rows, counts = base.copy(), rows.copy(), (np.zeros(1, np.int64), np.zeros(len(rows), np.int64))
     base_a, rows_a, prediction, lost = np.zeros(1), np.zeros(len(rows)), np.empty(len(refs)), np.empty(len(refs))
-    capped = fm.learn(base, rows, refs, target, weight, factors, CODES[loss], bias, bias, step, limit, *counts, base_a, rows_a, prediction, lost)
+    capped = fm.learn(
+        base, rows, refs, target, weight, factors, CODES[loss], bias, bias, step, limit, *counts, base_a, rows_a,
+        np.empty(0, np.float32), prediction, lost, np.empty(len(refs)))
     return base, rows, base_a, rows_a, prediction, lost, capped
 
 

@@ -43,7 +43,7 @@ def run(users, items, u, i, target, weight, factors, priors=PRIORS, mean=(2.0, 1
     rows, refs = (NONE, np.empty((n, 0), np.int32)) if attributes is None else attributes
     means, prediction, loss = np.array([mean], np.float32), np.empty(n), np.empty(n)
     a = [np.zeros(len(part)) for part in (users, items, rows)]
-    capped = kalman.learn(means, users, items, rows, count, u, i, refs, target, weight, factors, priors, limit, *a, prediction, loss)
+    capped = kalman.learn(means, users, items, rows, count, u, i, refs, target, weight, factors, priors, limit, *a, np.empty(0, np.float32), prediction, loss, np.empty(n))
     return means, prediction, loss, a, capped
 
 

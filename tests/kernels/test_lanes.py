@@ -86,7 +86,7 @@ u, i = (random.integers(0, 40, 500).astype(np.int32) for _ in range(2))
 value, weight, a, b, c, d = random.normal(3, 1, 500).astype(np.float32), np.ones(500, np.float32), *np.zeros((4, 500))
 counts = np.zeros((2, 500), np.int64)
 none = np.empty(0, np.uint64)
-mf.learn(np.ones((1, 1), np.float32), users, items, 1, u, i, value, weight, none, 0.0, 21, step, step, 10.0, *counts, a, b, c, d)
+mf.learn(np.ones((1, 1), np.float32), users, items, 1, u, i, value, weight, none, 0.0, 21, step, step, 10.0, *counts, a, b, np.empty(0, np.float32), c, d, np.empty(len(c)))
 print(users.tobytes().hex(), items.tobytes().hex(), a.tobytes().hex(), b.tobytes().hex(), c.tobytes().hex())
 """
 

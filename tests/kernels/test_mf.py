@@ -33,7 +33,7 @@ def run(users, items, u, i, target, weight, bias, step, limit=10.0, mean=2.0, co
     user_a, item_a = np.zeros(len(users)), np.zeros(len(items))
     capped = mf.learn(
         means, users, items, count, u, i, target, weight, NO_DRAWS, 0.0, FACTORS, bias, step, limit, *counts, user_a, item_a,
-        prediction, loss)
+        np.empty(0, np.float32), prediction, loss, np.empty(n))
     return means, prediction, loss, user_a, item_a, capped
 
 

@@ -7,19 +7,8 @@ import pytest
 from numba import njit
 from slow_steps import shrink, slow_step
 
-from freshet.kernels.optimizers import (
-    INVERSE_SQRT,
-    OPTIMIZERS,
-    SCHEDULES,
-    Plain,
-    Step,
-    cap,
-    descend,
-    descend_one,
-    paced,
-    plain,
-    slots_of,
-)
+from freshet.kernels.optimizers import INVERSE_SQRT, OPTIMIZERS, SCHEDULES, Plain, Step, cap, descend, descend_one, plain, slots_of
+from freshet.kernels.pace import paced
 
 LIMIT = 1e6
 KINDS = [(name, coordinates) for name in OPTIMIZERS for coordinates in (0, 1)]

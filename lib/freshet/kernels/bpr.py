@@ -9,13 +9,16 @@ After Rendle, Freudenthaler, Gantner, Schmidt-Thieme, UAI 2009.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import njit
 
 from freshet.kernels.dropout import mask
 from freshet.kernels.lanes import AHEAD, LANES, load, prefetch, spread, store, total
 from freshet.kernels.losses import logistic
-from freshet.kernels.optimizers import Step, behind, descend, descend_one, dot, paced, slots_of
+from freshet.kernels.optimizers import Step, descend, descend_one, dot, slots_of
+from freshet.kernels.pace import behind, paced, slower, trust_in
 
 
 @njit(cache=True, nogil=True)
@@ -50,9 +53,10 @@ def score(
 @njit(cache=True, nogil=True, forceinline=True)
 def _learn_pair(
     users: np.ndarray, items: np.ndarray, u: int, i: int, j: int, at_u: int, at_i: int, at_j: int, weight: float, factors: int,
-    bias_step: Step, step: Step, limit: float, dropout: float, seed: np.uint64, scratch: np.ndarray,
-) -> tuple[float, float, float, int]:
-    """One descent step on log(1 + exp(-margin)): (loss, contraction of the user row, of either item row, rows cut).
+    bias_step: Step, step: Step, limit: float, dropout: float, seed: np.uint64, t: float, scratch: np.ndarray,
+) -> tuple[float, float, float, float, int]:
+    """One descent step on log(1 + exp(-margin)), of the items `t` times as long: (loss, contraction of the user row, of either
+    item row, length of the items' steps, rows cut).
 
     The two item rows are of one block, whose rows other shards change too, so each counts what both take away; what the
     user's row takes away stays in the shard (see kernels.mf). at_u, at_i, at_j are the events behind the rows.
@@ -78,14 +82,16 @@ def _learn_pair(
         norm_p, norm_d = dot(scratch, 1, 0, scratch, 1, 0, factors), dot(scratch, 0, 0, scratch, 0, 0, factors)
         _, gradient, curvature = logistic(margin, 1.0)
     g = np.float32(gradient * weight)
-    rate_bi = descend_one(items, i, 0, slot, g, paced(bias_step, at_i))
-    rate_bj = descend_one(items, j, 0, slot, -g, paced(bias_step, at_j))
+    rate_bi = descend_one(items, i, 0, slot, g, slower(paced(bias_step, at_i), t))
+    rate_bj = descend_one(items, j, 0, slot, -g, slower(paced(bias_step, at_j), t))
     rate_u, cut_u = descend(users, u, 0, factors, factors, g, scratch, 0, 0, norm_d, paced(step, at_u), limit)
-    rate_i, cut_i = descend(items, i, 1, factors, factor_slot, g, scratch, 1, 0, norm_p, paced(step, at_i), limit)
-    rate_j, cut_j = descend(items, j, 1, factors, factor_slot, -g, scratch, 1, 0, norm_p, paced(step, at_j), limit)
+    own_i, own_j = slower(paced(step, at_i), t), slower(paced(step, at_j), t)
+    rate_i, cut_i = descend(items, i, 1, factors, factor_slot, g, scratch, 1, 0, norm_p, own_i, limit)
+    rate_j, cut_j = descend(items, j, 1, factors, factor_slot, -g, scratch, 1, 0, norm_p, own_j, limit)
     on_user = curvature * weight * rate_u * norm_d
     on_items = curvature * weight * ((rate_i + rate_j) * norm_p + rate_bi + rate_bj)
-    return loss * weight, on_user, on_items, cut_u + cut_i + cut_j
+    way = abs(float(g)) * (rate_bi + rate_bj + (rate_i + rate_j) * math.sqrt(norm_p))
+    return loss * weight, on_user, on_items, way, cut_u + cut_i + cut_j
 
 
 @njit(cache=True, nogil=True, forceinline=True)
@@ -99,15 +105,16 @@ def _ask(rows: np.ndarray, a: np.ndarray, counts: np.ndarray, r: int) -> None:
 def learn(
     users: np.ndarray, items: np.ndarray, user_ref: np.ndarray, item_ref: np.ndarray, weight: np.ndarray, draws: np.ndarray,
     dropout: float, factors: int, bias_step: Step, step: Step, limit: float, user_a: np.ndarray, item_a: np.ndarray,
-    user_n: np.ndarray, item_n: np.ndarray, prediction: np.ndarray, loss: np.ndarray,
+    user_n: np.ndarray, item_n: np.ndarray, trust: np.ndarray, prediction: np.ndarray, loss: np.ndarray, moved: np.ndarray,
 ) -> int:
     """Learn the examples one after the other, changing `users` and `items` in place.
 
     item_ref int32[n, 1 + negatives]: the positive, then the drawn negatives (-1 where none could be drawn). Fills
     prediction float64[n] (score of the positive just before) and loss float64[n] (mean over the negatives), adds each
     pair's contraction and count to the rows it touched: the counts of their events go on from where they stand. With
-    `dropout` an event learns under the mask of its seed, draws uint64[n] (see kernels.dropout). Returns how often a row's
-    norm was cut to `limit`.
+    `dropout` an event learns under the mask of its seed, draws uint64[n] (see kernels.dropout). Steps of items are trust[e] times
+    as long (float32[n], or of no length: 1); their length, together, becomes moved[e]. Returns how often a row's norm was cut to
+    `limit`.
     """
     scratch = np.empty((2, max(factors, 1)), np.float32)
     n, capped = user_ref.shape[0], 0
@@ -121,16 +128,18 @@ def learn(
         summed, pairs = 0.0, 0
         seed = draws[e] if dropout > 0.0 else np.uint64(0)
         at_u, at_i = behind(step, user_n, u), behind(step, item_n, i)
+        t, moved[e] = trust_in(trust, e), 0.0
         for c in range(1, item_ref.shape[1]):
             j = item_ref[e, c]
             if j < 0 or j == i:
                 continue
-            value, on_user, on_item, cut = _learn_pair(
-                users, items, u, i, j, at_u, at_i, behind(step, item_n, j), w, factors, bias_step, step, limit, dropout, seed,
+            value, on_user, on_item, way, cut = _learn_pair(
+                users, items, u, i, j, at_u, at_i, behind(step, item_n, j), w, factors, bias_step, step, limit, dropout, seed, t,
                 scratch)
             summed += value
             pairs += 1
             capped += cut
+            moved[e] += way
             user_a[u] += on_user
             item_a[i] += on_item
             item_a[j] += on_item

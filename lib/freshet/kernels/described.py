@@ -15,7 +15,8 @@ from numba import njit
 
 from freshet.kernels.compiled import IN_F4_2D, IN_I4_2D, OUT_F4_2D, compiled, int64, void
 from freshet.kernels.lanes import LANES, load, spread, store
-from freshet.kernels.optimizers import Step, descend, descend_one, paced, slots_of
+from freshet.kernels.optimizers import Step, descend, descend_one, slots_of
+from freshet.kernels.pace import paced, slower
 
 
 @njit(cache=True, nogil=True, forceinline=True)
@@ -60,22 +61,25 @@ def describe_all(
 @njit(cache=True, nogil=True, forceinline=True)
 def descend_attributes(
     attributes: np.ndarray, refs: np.ndarray, e: int, start: int, most: int, g: np.float32, p: float, factors: int,
-    bias_step: Step, step: Step, limit: float, scratch: np.ndarray, norm_q: float, a: np.ndarray, n: np.ndarray,
-) -> int:
-    """One step of the attributes of an item whose gradient is g * [1, q], q = scratch[0], and whose chance is worth p in
-    contraction; returns the rows cut."""
-    share, slot, capped = share_of(refs, e, start, most), 1 + factors, 0
+    bias_step: Step, step: Step, limit: float, scratch: np.ndarray, norm_q: float, length_q: float, t: float, a: np.ndarray,
+    n: np.ndarray,
+) -> tuple[float, int]:
+    """One step, `t` times as long, of the attributes of an item whose gradient is g * [1, q], q = scratch[0], and whose chance is
+    worth p in contraction; returns the length of the steps and the rows cut."""
+    share, slot, capped, way = share_of(refs, e, start, most), 1 + factors, 0, 0.0
     factor_slot = slot + slots_of(bias_step, 1)
     own = np.float32(g * np.float32(share))
     for f in range(start, start + most):
         r = refs[e, f]
         if r >= 0:
-            rate_b = descend_one(attributes, r, 0, slot, own, paced(bias_step, n[r]))
-            rate, cut = descend(attributes, r, 1, factors, factor_slot, own, scratch, 0, 0, norm_q, paced(step, n[r]), limit)
+            rate_b = descend_one(attributes, r, 0, slot, own, slower(paced(bias_step, n[r]), t))
+            now = slower(paced(step, n[r]), t)
+            rate, cut = descend(attributes, r, 1, factors, factor_slot, own, scratch, 0, 0, norm_q, now, limit)
+            way += abs(float(own)) * (rate_b + rate * length_q)
             a[r] += p * share * share * (rate * norm_q + rate_b)
             n[r] += 1
             capped += cut
-    return capped
+    return way, capped
 
 
 @compiled(void(IN_F4_2D, IN_I4_2D, IN_F4_2D, IN_I4_2D, int64, OUT_F4_2D))

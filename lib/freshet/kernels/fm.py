@@ -10,12 +10,15 @@ v_i . (v_1 + .. + v_{i-1}), which unlike his |sum v|^2 - sum |v|^2 takes no diff
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import njit
 
 from freshet.kernels.lanes import AHEAD, LANES, load, prefetch, spread, store, total
 from freshet.kernels.losses import loss_of
-from freshet.kernels.optimizers import CONSTANT, Step, descend, descend_one, general, paced, slots_of
+from freshet.kernels.optimizers import CONSTANT, Step, descend, descend_one, general, slots_of
+from freshet.kernels.pace import paced, slower, trust_in
 
 
 @njit(cache=True, nogil=True, forceinline=True)
@@ -65,13 +68,14 @@ def _others(rows: np.ndarray, r: int, factors: int, scratch: np.ndarray) -> floa
 def learn(
     base: np.ndarray, rows: np.ndarray, refs: np.ndarray, target: np.ndarray, weight: np.ndarray, factors: int, code: int,
     base_step: Step, bias_step: Step, step: Step, limit: float, base_n: np.ndarray, rows_n: np.ndarray, base_a: np.ndarray,
-    rows_a: np.ndarray, prediction: np.ndarray, loss: np.ndarray,
+    rows_a: np.ndarray, trust: np.ndarray, prediction: np.ndarray, loss: np.ndarray, moved: np.ndarray,
 ) -> int:
     """Learn the examples one after the other, changing `base` (its one row) and `rows` in place.
 
     refs int32[n, m]: the user's row first, then those of the item, features and attributes (-1: none). Fills prediction and loss
     float64[n] and adds each event's contraction to base_a and rows_a. base_n and rows_n int64 are the events behind each row;
-    only a schedule asks for them and counts on. Returns how often a row's norm was cut to `limit`.
+    only a schedule asks for them and counts on. Steps of all rows but the user's are trust[e] times as long (float32[n], or of no
+    length: 1); their length, together, becomes moved[e]. Returns how often a row's norm was cut to `limit`.
 
     Contraction of an event: weight * curvature * sum over the rows that shards share, all but the user's, of
     (bias step + step |others|^2): other shards see on a shared row what all shared rows took away. Hinge and perceptron
@@ -91,20 +95,29 @@ def learn(
         lost, gradient, curvature = loss_of(code, prediction[e], float(target[e]))
         loss[e] = w * lost
         g = np.float32(w * gradient)
-        taken = descend_one(base, 0, 0, 1, g, paced(base_step, base_n[0]))
+        t = trust_in(trust, e)
+        taken = descend_one(base, 0, 0, 1, g, slower(paced(base_step, base_n[0]), t))
+        way = taken
         base_n[0] += scheduled
         for c in range(m):
             r = refs[e, c]
             if r < 0:
                 continue
             norm = _others(rows, r, factors, scratch)
-            share = descend_one(rows, r, 0, 1 + factors, g, paced(bias_step, rows_n[r]))
+            own = t if c > 0 else 1.0
+            share = descend_one(rows, r, 0, 1 + factors, g, slower(paced(bias_step, rows_n[r]), own))
+            length = share
             if factors > 0:
-                rate, cut = descend(rows, r, 1, factors, factor_slot, g, scratch, 1, 0, norm, paced(step, rows_n[r]), limit)
+                now = slower(paced(step, rows_n[r]), own)
+                rate, cut = descend(rows, r, 1, factors, factor_slot, g, scratch, 1, 0, norm, now, limit)
                 share += rate * norm
+                length += rate * math.sqrt(norm)
                 capped += cut
-            taken += share if c > 0 else 0.0
+            if c > 0:
+                taken += share
+                way += length
             rows_n[r] += scheduled
+        moved[e] = abs(float(g)) * way
         if curvature == 0.0 and gradient != 0.0:
             curvature = 1.0
         base_a[0] += w * curvature * taken

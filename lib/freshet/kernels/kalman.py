@@ -35,6 +35,7 @@ from freshet.kernels.described import describe, share_of
 from freshet.kernels.lanes import AHEAD
 from freshet.kernels.mf import ask, products
 from freshet.kernels.optimizers import SGD, Step, descend, plain
+from freshet.kernels.pace import trust_in
 
 FARTHEST = 4.0
 _WHOLE_STEP = plain(Step(SGD, 1.0, 0.0, 0.0, 0, 0.0))
@@ -77,10 +78,10 @@ def _variance(rows: np.ndarray, r: int, slot: int, prior: float) -> float:
 
 
 @njit(cache=True, nogil=True, forceinline=True)
-def _know(rows: np.ndarray, r: int, slot: int, variance: float, square: float, whole: float, lost: float) -> None:
-    """The slot after an event that lowered the variance to variance * (1 - variance * square / whole);
+def _know(rows: np.ndarray, r: int, slot: int, variance: float, square: float, whole: float, lost: float, t: float) -> None:
+    """The slot after an event that lowered the variance to variance * (1 - variance * square / whole), of whose worth `t` counts;
     `lost` is what drift took before."""
-    rows[r, slot] = np.float32(float(rows[r, slot]) - lost + square / (whole - variance * square))
+    rows[r, slot] = np.float32(float(rows[r, slot]) - lost + t * (square / (whole - variance * square)))
 
 
 @njit(cache=True, nogil=True, forceinline=True)
@@ -99,47 +100,54 @@ def _unsure(rows: np.ndarray, refs: np.ndarray, e: int, factors: int, prior: flo
 @njit(cache=True, nogil=True, forceinline=True)
 def _move(
     rows: np.ndarray, r: int, factors: int, v_b: float, v_f: float, share: float, error: float, sigma: float, whole: float,
-    lost: float, other: np.ndarray, o: int, at: int, norm: float, limit: float, a: np.ndarray,
-) -> int:
-    """The step of row r, whose bias counts `share` times in the score and whose factors meet `share` times other[o, at:], with
-    |other|^2 = norm; 1 if the factors were cut, else 0."""
+    lost: float, other: np.ndarray, o: int, at: int, norm: float, limit: float, t: float, a: np.ndarray,
+) -> tuple[float, int]:
+    """The step, `t` times as long, of row r, whose bias counts `share` times in the score and whose factors meet `share` times
+    other[o, at:], with |other|^2 = norm; the length of the step, and 1 if the factors were cut, else 0."""
     worth, cut, square = 1 + factors, 0, share * share
-    rows[r, 0] += np.float32(v_b * share * error / whole)
-    _know(rows, r, worth, v_b, square, whole, lost)
-    a[r] += square * (v_b + v_f * norm) / whole
+    by = t * (v_b * share * error / whole)
+    rows[r, 0] += np.float32(by)
+    way = abs(by)
+    _know(rows, r, worth, v_b, square, whole, lost, t)
+    a[r] += t * (square * (v_b + v_f * norm) / whole)
     if factors > 0 and sigma > 0.0:
-        g = np.float32(-v_f * share * error / (sigma * whole))
+        g = np.float32(t * (-v_f * share * error / (sigma * whole)))
+        way += abs(float(g)) * math.sqrt(norm)
         _, cut = descend(rows, r, 1, factors, 0, g, other, o, at, norm, _WHOLE_STEP, limit)
-        _know(rows, r, worth + 1, v_f, square * norm / factors, whole, 0.0)
-    return cut
+        _know(rows, r, worth + 1, v_f, square * norm / factors, whole, 0.0, t)
+    return way, cut
 
 
 @njit(cache=True, nogil=True)
 def _move_attributes(
     rows: np.ndarray, refs: np.ndarray, e: int, factors: int, prior: float, error: float, sigma: float, whole: float,
-    p: np.ndarray, norm_p: float, limit: float, a: np.ndarray,
-) -> int:
-    """The steps of the attributes refs[e] of an item; returns the rows cut."""
-    share, capped = share_of(refs, e, 0, refs.shape[1]), 0
+    p: np.ndarray, norm_p: float, limit: float, t: float, a: np.ndarray,
+) -> tuple[float, int]:
+    """The steps of the attributes refs[e] of an item; returns their length and the rows cut."""
+    share, capped, way = share_of(refs, e, 0, refs.shape[1]), 0, 0.0
     for f in range(refs.shape[1]):
         r = refs[e, f]
         if r >= 0:
             v_b, v_f = _variance(rows, r, 1 + factors, prior), _variance(rows, r, 2 + factors, prior) if factors > 0 else 0.0
-            capped += _move(rows, r, factors, v_b, v_f, share, error, sigma, whole, 0.0, p, 0, 0, norm_p, limit, a)
-    return capped
+            one, cut = _move(rows, r, factors, v_b, v_f, share, error, sigma, whole, 0.0, p, 0, 0, norm_p, limit, t, a)
+            way += one
+            capped += cut
+    return way, capped
 
 
 @njit(cache=True, nogil=True)
 def learn(
     mean: np.ndarray, users: np.ndarray, items: np.ndarray, attributes: np.ndarray, mean_count: int, user_ref: np.ndarray,
     item_ref: np.ndarray, attribute_ref: np.ndarray, target: np.ndarray, weight: np.ndarray, factors: int, priors: Priors,
-    limit: float, user_a: np.ndarray, item_a: np.ndarray, attribute_a: np.ndarray, prediction: np.ndarray, loss: np.ndarray,
+    limit: float, user_a: np.ndarray, item_a: np.ndarray, attribute_a: np.ndarray, trust: np.ndarray, prediction: np.ndarray,
+    loss: np.ndarray, moved: np.ndarray,
 ) -> int:
     """Learn the examples one after the other, changing `mean`, `users`, `items` and `attributes` in place.
 
     As kernels.mf.learn, with attribute_ref int32[n, A] (-1: none): fills prediction (score just before the example was
     learned) and loss float64[n], adds each event's contraction to user_a, item_a and attribute_a, returns how often factors
-    were cut to the norm `limit`. The contraction of a row is the share of e that its own change takes away.
+    were cut to the norm `limit`. Of an event trusted by less than 1, trust[e], items and attributes take that share of the step
+    and of what it is worth. The contraction of a row is the share of e that its own change takes away.
     """
     p_before, described = np.empty((1, max(factors, 1)), np.float32), np.empty((1, 1 + factors), np.float32)
     worth, most = 1 + factors, attribute_ref.shape[1]
@@ -158,6 +166,7 @@ def learn(
         error = value - prediction[e]
         loss[e] = 0.5 * error * error * w
         _take(mean, value, sigma, mean_count + e + 1)
+        t, moved[e] = trust_in(trust, e), 0.0
         if w <= 0.0:
             continue
         v_u, v_i = _variance(users, u, worth, priors.user), _variance(items, i, worth, priors.item)
@@ -169,9 +178,14 @@ def learn(
         v_p = _variance(users, u, worth + 1, priors.factors) if factors > 0 else 0.0
         v_q = _variance(items, i, worth + 1, priors.factors) if factors > 0 else 0.0
         whole += v_p * norm_q + v_q * norm_p
-        capped += _move(users, u, factors, v_u, v_p, 1.0, error, sigma, whole, lost, rows, r, 1, norm_q, limit, user_a)
-        capped += _move(items, i, factors, v_i, v_q, 1.0, error, sigma, whole, 0.0, p_before, 0, 0, norm_p, limit, item_a)
+        _, cut = _move(users, u, factors, v_u, v_p, 1.0, error, sigma, whole, lost, rows, r, 1, norm_q, limit, 1.0, user_a)
+        way, more = _move(items, i, factors, v_i, v_q, 1.0, error, sigma, whole, 0.0, p_before, 0, 0, norm_p, limit, t, item_a)
+        capped += cut + more
         if most > 0:
-            capped += _move_attributes(
-                attributes, attribute_ref, e, factors, priors.attribute, error, sigma, whole, p_before, norm_p, limit, attribute_a)
+            further, more = _move_attributes(
+                attributes, attribute_ref, e, factors, priors.attribute, error, sigma, whole, p_before, norm_p, limit, t,
+                attribute_a)
+            way += further
+            capped += more
+        moved[e] = way
     return capped

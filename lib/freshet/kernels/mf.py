@@ -9,12 +9,15 @@ The mean is a row of its own, a running mean over the values. After Koren, Bell,
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import njit
 
 from freshet.kernels.dropout import mask
 from freshet.kernels.lanes import AHEAD, LANES, load, prefetch, spread, store, total
-from freshet.kernels.optimizers import CONSTANT, Step, behind, descend, descend_one, dot, general, paced, slots_of
+from freshet.kernels.optimizers import CONSTANT, Step, descend, descend_one, dot, general, slots_of
+from freshet.kernels.pace import behind, paced, slower, trust_in
 
 
 @njit(cache=True, nogil=True)
@@ -79,15 +82,16 @@ def _masked(
 def learn(
     mean: np.ndarray, users: np.ndarray, items: np.ndarray, mean_count: int, user_ref: np.ndarray, item_ref: np.ndarray,
     target: np.ndarray, weight: np.ndarray, draws: np.ndarray, dropout: float, factors: int, bias_step: Step, step: Step,
-    limit: float, user_n: np.ndarray, item_n: np.ndarray, user_a: np.ndarray, item_a: np.ndarray, prediction: np.ndarray,
-    loss: np.ndarray,
+    limit: float, user_n: np.ndarray, item_n: np.ndarray, user_a: np.ndarray, item_a: np.ndarray, trust: np.ndarray,
+    prediction: np.ndarray, loss: np.ndarray, moved: np.ndarray,
 ) -> int:
     """Learn the examples one after the other, changing `mean`, `users` and `items` in place.
 
     Fills prediction float64[n] (score just before the example was learned), loss float64[n] and adds each event's
     contraction to user_a and item_a (float64 per row). user_n and item_n int64 are the events behind each row; only a
     schedule asks for them and counts on. With `dropout` an event learns under the mask of its seed, draws uint64[n] (see
-    kernels.dropout). Returns how often a row's norm was cut to `limit`.
+    kernels.dropout). Steps of the item are trust[e] times as long (float32[n], or of no length: 1); their length, together,
+    becomes moved[e]. Returns how often a row's norm was cut to `limit`.
 
     Contraction of an event for its user row: weight * (bias step + step |q|^2), the share of the residual that the row's
     own change takes away (squared loss: curvature 1); for its item row likewise with |p|^2. Each row counts its own
@@ -118,12 +122,15 @@ def learn(
             user_n[u] += 1
             item_n[i] += 1
         rate_bu = descend_one(users, u, 0, slot, g, paced(bias_step, at_u))
-        rate_bi = descend_one(items, i, 0, slot, g, paced(bias_step, at_i))
+        t = trust_in(trust, e)
+        rate_bi = descend_one(items, i, 0, slot, g, slower(paced(bias_step, at_i), t))
         if dropout > 0.0:
             rate_u, cut_u = descend(users, u, 1, factors, factor_slot, g, before_it, 1, 0, norm_q, paced(step, at_u), limit)
         else:
             rate_u, cut_u = descend(users, u, 1, factors, factor_slot, g, items, i, 1, norm_q, paced(step, at_u), limit)
-        rate_i, cut_i = descend(items, i, 1, factors, factor_slot, g, before_it, 0, 0, norm_p, paced(step, at_i), limit)
+        own = slower(paced(step, at_i), t)
+        rate_i, cut_i = descend(items, i, 1, factors, factor_slot, g, before_it, 0, 0, norm_p, own, limit)
+        moved[e] = abs(float(g)) * (rate_bi + rate_i * math.sqrt(norm_p))
         user_a[u] += w * (rate_bu + rate_u * norm_q)
         item_a[i] += w * (rate_bi + rate_i * norm_p)
         capped += cut_u + cut_i

@@ -136,34 +136,6 @@ def slot_contractions(step: Step, width: int) -> list[float]:
 
 
 @njit(cache=True, nogil=True, forceinline=True)
-def _slowed(step: Step, count: int) -> Step:
-    if step.schedule == CONSTANT:
-        return step
-    n = count / step.horizon
-    pace = 1.0 / math.sqrt(1.0 + n) if step.schedule == INVERSE_SQRT else 2.0 ** (-n)
-    return Step(
-        step.code, step.rate * pace, step.decay, step.epsilon, step.coordinates, step.l2, step.momentum, step.l1, step.schedule,
-        step.horizon,
-    )
-
-
-@njit(cache=True, nogil=True, forceinline=True)
-def behind(step: Step, counts: np.ndarray, r: int) -> int:
-    """counts[r] for `paced`; not looked up for a step that never asks."""
-    return counts[r] if general(step) else 0
-
-
-def paced(step: Step, count: int) -> Step:
-    """The step at the rate its schedule gives a row with so many events behind it; for kernels only."""
-    raise NotImplementedError
-
-
-@overload(paced)
-def _paced(step, count):  # type: ignore[no-untyped-def]
-    return (lambda step, count: step) if step.instance_class is Plain else (lambda step, count: _slowed(step, count))
-
-
-@njit(cache=True, nogil=True, forceinline=True)
 def dot(a: np.ndarray, at: int, start_a: int, b: np.ndarray, bt: int, start_b: int, width: int) -> np.float32:
     """Sum over j of a[at, start_a + j] * b[bt, start_b + j] in float32, in the order of lanes.total."""
     products = spread(0.0)

@@ -19,17 +19,19 @@ After Koren's item-item factorization (KDD 2008, section 5), decayed by place.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from freshet.kernels.choice import SOFTMAX, bent, loss_alone, one_by_one, softmax
-from freshet.kernels.compiled import IN_F4_2D, IN_F8, IN_I4_2D, OUT_F4_2D, compiled, float64, int64, void
 from freshet.kernels.described import descend_attributes, describe_all
 from freshet.kernels.dropout import mask
 from freshet.kernels.lanes import AHEAD, LANES, load, prefetch, spread, store, total
-from freshet.kernels.optimizers import Step, descend, descend_one, dot, paced, slots_of
+from freshet.kernels.optimizers import Step, descend, descend_one, dot, slots_of
+from freshet.kernels.pace import paced, slower, trust_in
+from freshet.kernels.query import join, query
 
 
 class Form(NamedTuple):
@@ -42,51 +44,6 @@ class Form(NamedTuple):
     loss: int
     start: int = 0
     dropout: float = 0.0
-
-
-@njit(cache=True, nogil=True)
-def query(
-    past: np.ndarray, refs: np.ndarray, e: int, factors: int, decay: float, power: float, start: int, out: np.ndarray,
-) -> float:
-    """out[0, :k] = q of the rows refs[e] (-1: none); returns 1 / (sum of w)^power, or 0 without a row."""
-    for j in range(0, factors, LANES):
-        store(out, 0, j, factors - j, spread(np.float32(0.0)))
-    summed, w = 0.0, 1.0
-    for d in range(refs.shape[1]):
-        r = refs[e, d]
-        if r >= 0:
-            summed += w
-            weight = spread(np.float32(w))
-            for j in range(0, factors, LANES):
-                store(out, 0, j, factors - j, load(out, 0, j, factors - j) + weight * load(past, r, start + j, factors - j))
-        w *= decay
-    if summed == 0.0:
-        return 0.0
-    scale = summed ** (-power)
-    by = spread(np.float32(scale))
-    for j in range(0, factors, LANES):
-        store(out, 0, j, factors - j, by * load(out, 0, j, factors - j))
-    return scale
-
-
-@njit(cache=True, nogil=True, forceinline=True)
-def _join(features: np.ndarray, refs: np.ndarray, e: int, factors: int, out: np.ndarray) -> None:
-    """out[0, :k] += z of the rows refs[e] (-1: none)."""
-    for f in range(refs.shape[1]):
-        r = refs[e, f]
-        if r >= 0:
-            for j in range(0, factors, LANES):
-                store(out, 0, j, factors - j, load(out, 0, j, factors - j) + load(features, r, j, factors - j))
-
-
-@compiled(void(IN_F4_2D, IN_I4_2D, IN_F4_2D, IN_I4_2D, int64, IN_F8, float64, int64, OUT_F4_2D))
-def queries(past, refs, features, feature_refs, factors, decay, power, start, out):  # type: ignore[no-untyped-def]
-    """out float32[m, k] = q of each row of refs int32[m, r], by decay float64[m], and of feature_refs int32[m, F]."""
-    one = np.empty((1, factors), np.float32)
-    for e in range(refs.shape[0]):
-        query(past, refs, e, factors, decay[e], power, start, one)
-        _join(features, feature_refs, e, factors, one)
-        out[e] = one[0]
 
 
 @njit(cache=True, nogil=True)
@@ -107,7 +64,7 @@ def score(
     described = attribute_ref.shape[1] > 0
     for e in range(item_ref.shape[0]):
         query(past, past_ref, e, factors, form.decay, form.power, form.start, q)
-        _join(features, feature_ref, e, factors, q)
+        join(features, feature_ref, e, factors, q)
         if described:
             describe_all(items, item_ref, attributes, attribute_ref, e, 1 + factors, whole, place)
             _score(whole, place, 0, factors, q, offsets, e, scores)
@@ -143,46 +100,52 @@ def _ask(rows: np.ndarray, a: np.ndarray, counts: np.ndarray, refs: np.ndarray, 
 def _move_items(
     items: np.ndarray, attributes: np.ndarray, item_ref: np.ndarray, attribute_ref: np.ndarray, e: int, chances: np.ndarray,
     curves: np.ndarray, w: float, factors: int, bias_step: Step, step: Step, limit: float, scratch: np.ndarray, norm_q: float,
-    item_a: np.ndarray, attribute_a: np.ndarray, item_n: np.ndarray, attribute_n: np.ndarray,
-) -> int:
-    """One step of every item of the event and of its attributes, from chances, curves and q as they were before it; returns
-    the rows cut."""
+    t: float, item_a: np.ndarray, attribute_a: np.ndarray, item_n: np.ndarray, attribute_n: np.ndarray,
+) -> tuple[float, int]:
+    """One step, `t` times as long, of every item of the event and of its attributes, from chances, curves and q as they were
+    before it; returns the length of the steps and the rows cut."""
     slot, capped, most = 1 + factors, 0, attribute_ref.shape[1] // item_ref.shape[1]
+    length_q, way = math.sqrt(norm_q), 0.0
     factor_slot = slot + slots_of(bias_step, 1)
     for a in range(item_ref.shape[1]):
         r = item_ref[e, a]
         if r < 0:
             continue
         g = np.float32(w * (chances[a] - (1.0 if a == 0 else 0.0)))
-        rate_b = descend_one(items, r, 0, slot, g, paced(bias_step, item_n[r]))
-        rate, cut = descend(items, r, 1, factors, factor_slot, g, scratch, 0, 0, norm_q, paced(step, item_n[r]), limit)
+        rate_b = descend_one(items, r, 0, slot, g, slower(paced(bias_step, item_n[r]), t))
+        now = slower(paced(step, item_n[r]), t)
+        rate, cut = descend(items, r, 1, factors, factor_slot, g, scratch, 0, 0, norm_q, now, limit)
+        way += abs(float(g)) * (rate_b + rate * length_q)
         item_a[r] += curves[a] * (rate * norm_q + rate_b)
         item_n[r] += 1
         capped += cut
         if most:
-            capped += descend_attributes(attributes, attribute_ref, e, a * most, most, g, curves[a], factors, bias_step, step,
-                                         limit, scratch, norm_q, attribute_a, attribute_n)
-    return capped
+            more, cut = descend_attributes(attributes, attribute_ref, e, a * most, most, g, curves[a], factors, bias_step, step,
+                                           limit, scratch, norm_q, length_q, t, attribute_a, attribute_n)
+            way += more
+            capped += cut
+    return way, capped
 
 
 @njit(cache=True, nogil=True, forceinline=True)
 def _move_query(
     rows: np.ndarray, refs: np.ndarray, e: int, w: float, factors: int, start: int, slot: int, step: Step, limit: float,
-    scratch: np.ndarray, norm_g: float, first: float, decay: float, spread_y: float, a: np.ndarray, n: np.ndarray,
-) -> int:
-    """One step of the rows refs[e], which count `first`, then each `decay` times the one before, in q: of the vectors from
-    column `start` on, with slots from `slot` on; returns the rows cut."""
-    share, capped = first, 0
+    scratch: np.ndarray, norm_g: float, first: float, decay: float, spread_y: float, t: float, a: np.ndarray, n: np.ndarray,
+) -> tuple[float, int]:
+    """One step, `t` times as long, of the rows refs[e], which count `first`, then each `decay` times the one before, in q: of the
+    vectors from column `start` on, with slots from `slot` on; returns the length of the steps and the rows cut."""
+    share, capped, way = first, 0, 0.0
     for d in range(refs.shape[1]):
         r = refs[e, d]
         if r >= 0:
-            now = paced(step, n[r])
+            now = slower(paced(step, n[r]), t)
             rate, cut = descend(rows, r, start, factors, slot, np.float32(share), scratch, 1, 0, norm_g, now, limit)
             a[r] += w * rate * share * share * spread_y
+            way += rate * share
             n[r] += 1
             capped += cut
         share *= decay
-    return capped
+    return way * math.sqrt(norm_g), capped
 
 
 @njit(cache=True, nogil=True)
@@ -191,14 +154,15 @@ def learn(
     past_ref: np.ndarray, feature_ref: np.ndarray, attribute_ref: np.ndarray, weight: np.ndarray, offsets: np.ndarray,
     draws: np.ndarray, form: Form, bias_step: Step, step: Step, limit: float, item_a: np.ndarray, past_a: np.ndarray,
     feature_a: np.ndarray, attribute_a: np.ndarray, item_n: np.ndarray, past_n: np.ndarray, feature_n: np.ndarray,
-    attribute_n: np.ndarray, prediction: np.ndarray, loss: np.ndarray,
+    attribute_n: np.ndarray, trust: np.ndarray, prediction: np.ndarray, loss: np.ndarray, moved: np.ndarray,
 ) -> int:
     """Learn the examples one after the other, changing the rows in place.
 
     item_ref int32[n, 1 + negatives], past_ref int32[n, r], feature_ref int32[n, F], attribute_ref int32[n, (1 + negatives) A]
     (-1: none); offsets as for `score`, draws uint64[n] the seeds of masks, looked at with dropout only. Fills prediction (s_0)
     and loss float64[n], adds each event's contraction and count to the rows it touched: the counts of their events go on from
-    where they stand. Returns how often a row's norm was cut to `limit`.
+    where they stand. Steps are trust[e] times as long (float32[n], or of no length: 1); their length, together, becomes moved[e].
+    Returns how often a row's norm was cut to `limit`.
     """
     factors = form.factors
     past_slot = 1 + factors + slots_of(bias_step, 1) if form.start else factors
@@ -214,7 +178,7 @@ def learn(
             _ask(past, past_a, past_n, past_ref, e + AHEAD)
         w = float(weight[e])
         scale = query(past, past_ref, e, factors, form.decay, form.power, form.start, scratch)
-        _join(features, feature_ref, e, factors, scratch)
+        join(features, feature_ref, e, factors, scratch)
         if described:
             describe_all(items, item_ref, attributes, attribute_ref, e, 1 + factors, whole, place)
         at, said = 0 if described else e, (0.0, 0.0)
@@ -228,12 +192,15 @@ def learn(
             mask(scratch, 1, factors, form.dropout, draws[e])
             spread_y /= 1.0 - form.dropout  # a mask's mean square
         norm_g = float(dot(scratch, 1, 0, scratch, 1, 0, factors))
-        capped += _move_items(items, attributes, item_ref, attribute_ref, e, chances, curves, w, factors, bias_step, step, limit,
-                              scratch, norm_q, item_a, attribute_a, item_n, attribute_n)
-        capped += _move_query(past, past_ref, e, w, factors, form.start, past_slot, step, limit, scratch, norm_g, scale, form.decay,
-                              spread_y, past_a, past_n)
-        capped += _move_query(features, feature_ref, e, w, factors, 0, factors, step, limit, scratch, norm_g, 1.0, 1.0, spread_y,
-                              feature_a, feature_n)
+        t = trust_in(trust, e)
+        of_items, cut = _move_items(items, attributes, item_ref, attribute_ref, e, chances, curves, w, factors, bias_step, step,
+                                    limit, scratch, norm_q, t, item_a, attribute_a, item_n, attribute_n)
+        of_past, more = _move_query(past, past_ref, e, w, factors, form.start, past_slot, step, limit, scratch, norm_g, scale,
+                                    form.decay, spread_y, t, past_a, past_n)
+        of_rest, rest = _move_query(features, feature_ref, e, w, factors, 0, factors, step, limit, scratch, norm_g, 1.0, 1.0,
+                                    spread_y, t, feature_a, feature_n)
+        moved[e] = of_items + of_past + of_rest
+        capped += cut + more + rest
     return capped
 
 

@@ -68,6 +68,6 @@ class BayesianPersonalizedRanking(RowsOfUsers):
         capped = kernel.learn(
             task.rows[USER], task.rows[ITEM], task.refs[USER][:, 0], task.refs[ITEM], task.weight, task.draws,
             self.dropout, self.factors, self.bias_step, self.step, self.limit, made.contraction[USER],
-            made.contraction[ITEM], made.touched[USER], made.touched[ITEM], made.prediction, made.loss,
+            made.contraction[ITEM], made.touched[USER], made.touched[ITEM], task.trust, made.prediction, made.loss, made.moved,
         )
         return replace(made, touched=counted(task, made, self.step), capped=capped)

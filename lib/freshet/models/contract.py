@@ -98,7 +98,8 @@ class ShardTask:
     """Examples of one shard and the rows they touch: everything `learn` needs, and nothing else.
 
     `rows[block]` float32[r, width + slots] are private copies, `counts[block]` int64[r] the events behind each of them,
-    `refs[block]` int32[n, m] the row of each touch (-1: none), `draws` and `offset` as in Examples.
+    `refs[block]` int32[n, m] the row of each touch (-1: none), `draws` and `offset` as in Examples. `trust` float32[n], of no
+    length where it is 1: how far each example may move rows that users share, 0 to 1, beside the full step of its user's own.
     """
 
     rows: dict[str, np.ndarray]
@@ -108,13 +109,15 @@ class ShardTask:
     weight: np.ndarray
     draws: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint64))
     offset: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    trust: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
 
 
 @dataclass(frozen=True)
 class ShardResult:
     """What a shard learned: its private rows afterwards, per row the contraction (float64) and the events that touched
-    it (int64); per example the score just before it was learned and its loss (float64, NaN: none); rows cut to the norm
-    cap."""
+    it (int64); per example the score just before it was learned, its loss (float64, NaN: none) and the summed lengths of the
+    steps it made on rows that users share (float64; with an accumulator for each coordinate by their mean step); rows cut to the
+    norm cap."""
 
     rows: dict[str, np.ndarray]
     contraction: dict[str, np.ndarray]
@@ -122,6 +125,7 @@ class ShardResult:
     prediction: np.ndarray
     loss: np.ndarray
     capped: int
+    moved: np.ndarray
 
 
 @dataclass(frozen=True)

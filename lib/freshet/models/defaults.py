@@ -99,7 +99,7 @@ def untouched(task: ShardTask, step: Step | None = None) -> ShardResult:
     touched = {name: np.zeros(len(rows), np.int64) for name, rows in task.rows.items()}
     if step is not None and step.schedule != CONSTANT:
         touched = {name: count.copy() for name, count in task.counts.items()}
-    return ShardResult(task.rows, contraction, touched, np.empty(n), np.empty(n), 0)
+    return ShardResult(task.rows, contraction, touched, np.empty(n), np.empty(n), 0, np.zeros(n))
 
 
 def counted(task: ShardTask, made: ShardResult, step: Step) -> dict[str, np.ndarray]:

@@ -108,15 +108,17 @@ class FactorizationMachine(Base):
 
     def learn(self, task: ShardTask) -> ShardResult:
         n, joined, base = len(task.target), self._joined(task), task.rows[BASE]
-        base_a, rows_a, prediction, loss = np.zeros(len(base)), np.zeros(len(joined.rows)), np.empty(n), np.empty(n)
+        base_a, rows_a = np.zeros(len(base)), np.zeros(len(joined.rows))
+        prediction, loss, moved_by = np.empty(n), np.empty(n), np.zeros(n)
         capped = kernel.learn(
             base, joined.rows, joined.refs, task.target, task.weight, self.factors, self.code, self.base_step, self.bias_step,
-            self.step, self.limit, task.counts[BASE].copy(), joined.counts, base_a, rows_a, prediction, loss,
+            self.step, self.limit, task.counts[BASE].copy(), joined.counts, base_a, rows_a, task.trust, prediction, loss,
+            moved_by,
         )
         touched = np.bincount(joined.refs[joined.refs >= 0], minlength=len(joined.rows))
         return ShardResult(
             self._parted(base, joined.rows, joined), self._parted(base_a, rows_a, joined),
-            self._parted(np.full(len(base), n), touched, joined), prediction, loss, capped,
+            self._parted(np.full(len(base), n), touched, joined), prediction, loss, capped, moved_by,
         )
 
     def _joined(self, task: ShardTask) -> Joined:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from freshet.kernels import query as asking
 from freshet.kernels import session as kernel
 from freshet.kernels.choice import CHOICES
 from freshet.models.contract import (
@@ -118,7 +119,7 @@ class History(Base):
         rows, a, touched = self._rows(task), self._per_row(made.contraction, np.float64), self._per_row(made.touched, np.int64)
         capped = kernel.learn(
             *rows, *self._refs(task), task.weight, task.offset, task.draws, self.form, self.bias_step, self.step, self.limit, *a,
-            *touched, made.prediction, made.loss,
+            *touched, task.trust, made.prediction, made.loss, made.moved,
         )
         if len(self.joined) > 1:  # what was put together goes back
             for whole, own in ((rows[2], made.rows), (a[2], made.contraction), (touched[2], made.touched)):
@@ -184,7 +185,7 @@ class History(Base):
         features = asked.features.get(FEATURE, np.empty((len(refs), 0), np.int32))
         out = np.zeros((len(refs), self.factors), np.float32)
         past, context = (asked.views[name].values if name in asked.views else out[:0] for name in (self.past, FEATURE))
-        kernel.queries(past, refs, context, features, self.factors, self._decay(asked), self.form.power, self.form.start, out)
+        asking.queries(past, refs, context, features, self.factors, self._decay(asked), self.form.power, self.form.start, out)
         return out + self._of_users(asked) if USER in self.joined else out
 
     def _decay(self, asked: Asked) -> np.ndarray:

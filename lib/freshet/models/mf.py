@@ -82,5 +82,6 @@ class MatrixFactorization(RowsOfUsers):
         return int(kernel.learn(
             task.rows["mean"], task.rows[USER], task.rows[ITEM], mean_count, task.refs[USER][:, 0], task.refs[ITEM][:, 0],
             task.target, task.weight, task.draws, self.dropout, self.factors, self.bias_step, self.step, self.limit,
-            made.touched[USER], made.touched[ITEM], made.contraction[USER], made.contraction[ITEM], made.prediction, made.loss,
+            made.touched[USER], made.touched[ITEM], made.contraction[USER], made.contraction[ITEM], task.trust, made.prediction,
+            made.loss, made.moved,
         ))

@@ -58,7 +58,7 @@ class Rating(MatrixFactorization):
             task.rows["mean"], task.rows[USER], task.rows[ITEM], task.rows.get(ATTRIBUTE, np.empty((0, width), np.float32)),
             mean_count, task.refs[USER][:, 0], task.refs[ITEM][:, 0], task.refs.get(ATTRIBUTE, np.empty((n, 0), np.int32)),
             task.target, task.weight, self.factors, self.priors, self.limit, made.contraction[USER], made.contraction[ITEM],
-            made.contraction.get(ATTRIBUTE, np.empty(0)), made.prediction, made.loss,
+            made.contraction.get(ATTRIBUTE, np.empty(0)), task.trust, made.prediction, made.loss, made.moved,
         ))
 
     def queries(self, asked: Asked) -> np.ndarray:

@@ -7,10 +7,12 @@ import math
 from freshet.companions import CompanionSpec
 from freshet.engine.features import attribute_places
 from freshet.head import Head
+from freshet.influence import LimitSpec
 from freshet.learner import Learner, LearnerSpec
 from freshet.models import make_model
 from freshet.models.contract import Model
 from freshet.ranked import MetricSpec
+from freshet.rates import Rates
 from freshet.segments import SegmentSpec
 from freshet.settings import Settings
 
@@ -55,7 +57,7 @@ def metric_spec(settings: Settings) -> MetricSpec:
 
 def new_learner(settings: Settings) -> Learner:
     """The learner of the settings."""
-    chosen = settings.model
+    chosen, limits = settings.model, settings.limits
     model = make_model(chosen)
     companions = CompanionSpec(
         half_lives(settings), settings.history.items, settings.window.events, chosen.negative_draw, model.negatives,
@@ -65,6 +67,7 @@ def new_learner(settings: Settings) -> Learner:
         chosen.shards, chosen.round_events, chosen.round_share, chosen.seed, settings.guard.max_capped_share, companions,
         metric_spec(settings), chosen.propensity_clip, chosen.frozen,
         {block: seconds * MICROSECONDS for block, seconds in chosen.optimizer.forget.items()},
+        LimitSpec(limits.warm_up, limits.user_change, limits.young, limits.burst, limits.burst_events),
     )
     return Learner(model, spec)
 
@@ -74,4 +77,6 @@ def new_head(model: Model, settings: Settings) -> Head:
     features, popularity = settings.model.features, settings.popularity
     attributes = attribute_places(features) if features.items else 0
     segment = 0 if popularity.segment is None else popularity.segment_items
-    return Head(model.blocks(), dedup_window(settings), len(half_lives(settings)), len(features.context), attributes, segment)
+    head = Head(model.blocks(), dedup_window(settings), len(half_lives(settings)), len(features.context), attributes, segment)
+    head.rates = Rates(settings.limits.user_events, settings.limits.pair_events)
+    return head

@@ -65,6 +65,7 @@ class Challenger:
         fields = {
             **batch, "kind": CHALLENGE, "digest": as_hex(learned.digest), "row_counts": mine.head.rows_after(rows),
             "metrics": [vars(metric) for metric in learned.metrics], "settings": mine.settings.to_json(), "run": mine.run,
+            "limited": learned.limited, "movers": [vars(mover) for mover in learned.movers],
         }
         return Beside(self.line, {PARAMETERS.name: to_arrow(mine.head.blocks, rows)}, fields)
 

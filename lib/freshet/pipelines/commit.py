@@ -154,6 +154,7 @@ class BatchCommitter:
         rows = head.rows_after({name: rows for name, (rows, _) in learned.changes.items()})
         fields = self._fields(attempt, prepared.admitted.counts, prepared.reasons, prepared.admitted.clock)
         fields |= {"kind": LEARN, "digest": as_hex(learned.digest), "row_counts": rows, "impressions": prepared.settled.counts}
+        fields |= {"limited": learned.limited, "movers": [vars(mover) for mover in learned.movers]}
         with attempt.watch("gate"):
             look = self._gate.look(prepared.settled.events) if self._gate else NO_LOOK
         noted = self._watch.noted(prepared) if self._watch else ()

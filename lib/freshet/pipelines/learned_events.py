@@ -35,6 +35,13 @@ def dedup_keys(tables: Tables, history: History, version: int, oldest: int) -> p
     return pa.concat_tables([found, before.filter(held)])
 
 
+def accepted_at(tables: Tables, history: History, version: int, since: int) -> Iterator[pa.Table]:
+    """user_id, item_id, event_at of the events accepted on the path of `version` with event_at >= `since` (µs since 1970)."""
+    commits = [commit for commit in history.commits(version) if commit.accepted_count]
+    wanted = ("user_id", "item_id", "event_at")
+    yield from batches_of(tables, EVENTS.name, commits, wanted, ("event_at", ">=", since), version=version)
+
+
 def _keyed(parts: Iterable[pa.Table]) -> pa.Table:
     """dedup_key in the place of event_id: a tenth of the memory."""
     return pa.concat_tables(

@@ -13,7 +13,7 @@ from freshet.engine.batch import CleanBatch, as_text
 from freshet.engine.features import Features, feature_keys, feature_texts
 from freshet.errors import BatchRefused
 from freshet.head import Head
-from freshet.intake import KEYS, Admitted, admit, remember
+from freshet.intake import CAPS, KEYS, Admitted, admit, remember
 from freshet.labels import ANSWER, IMPRESSION, ORDINARY, Settled, settle
 from freshet.learner import Learned, Learner, Run
 from freshet.models.contract import FEATURE, Events
@@ -130,7 +130,9 @@ def reasons_of(clean: CleanBatch, admitted: Admitted) -> dict[str, int]:
 
 def _check_share(admitted: Admitted, settings: Settings) -> None:
     """A source that went bad must not pass as a quiet day."""
-    refused, read = admitted.counts[QUARANTINED], admitted.counts["read"]
+    # What is beyond a cap says nothing of the source: one account could end the stream with it.
+    capped = sum(int(admitted.refused[reason].sum()) for reason in CAPS)
+    refused, read = admitted.counts[QUARANTINED] - capped, admitted.counts["read"]
     if refused >= settings.clean.min_refused_events and refused > settings.clean.max_refused_share * read:
         raise BatchRefused(
             f"{refused} of {read} events were refused, more than clean.max_refused_share = {settings.clean.max_refused_share:g}.",

@@ -72,16 +72,29 @@ select regexp_extract(branch, '^challenger-(.*)@', 1) as challenger, branch, ver
 from both window so_far as (partition by branch, metric, scoring, slice order by version)
 """
 
-DERIVED = {"metrics": (SNAPSHOTS.name, METRICS_SQL), "challengers": ("all_snapshots", CHALLENGERS_SQL)}  # name -> (of which, how)
+# Who moved a version most, and what was: ids as the source has them.
+MOVERS_SQL = """
+with one as (
+  select version, event_clock, m.space, m.key, m.change, m.events from snapshots lateral view explode(movers) as m
+)
+select version, event_clock, space, natural_id as id, one.key, change, events
+from one left join ids on ids.block = one.space and ids.key = one.key
+"""
+
+# Name -> (of which others, how).
+DERIVED = {
+    "metrics": ((SNAPSHOTS.name,), METRICS_SQL), "challengers": (("all_snapshots",), CHALLENGERS_SQL),
+    "movers": ((SNAPSHOTS.name, IDS.name), MOVERS_SQL),
+}
 
 
 def sql(spark: SparkSession, settings: Settings, query: str, as_of: int | None = None) -> pa.Table:
     """The answer to one SQL query over the views of the model, the state being that of `as_of` (default: newest).
 
     Views: events, quarantine, ids, parameters (the state), parameters_log (every committed change), snapshots, all_snapshots (of
-    every branch), metrics, challengers (what they and the model scored), decisions, requests, recommendations, evaluations,
-    distances (of candidates from the online model), items, histories; impressions where they wait for answers. Raises
-    FreshetError with Spark's own words for a bad query.
+    every branch), metrics, movers (who moved each version most), challengers (what they and the model scored), decisions, requests,
+    recommendations, evaluations, distances (of candidates from the online model), items, histories; impressions where they wait for
+    answers. Raises FreshetError with Spark's own words for a bad query.
     """
     reading = open_reading(spark, settings, as_of)
     register(spark, reading, query)
@@ -97,7 +110,7 @@ def register(spark: SparkSession, reading: Reading, query: str) -> None:
     """Make the views that a query names temporary views of the session: each costs a look at its table."""
     words = set(re.findall(r"\w+", query.lower()))
     derived = [name for name in DERIVED if name in words]
-    words |= {DERIVED[name][0] for name in derived}
+    words |= {one for name in derived for one in DERIVED[name][0]}
     spark.catalog.dropTempView("impressions")  # not every model has it, and the session may have asked another one
     for name, make in views(spark, reading).items():
         if name in words:

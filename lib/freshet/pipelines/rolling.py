@@ -229,7 +229,8 @@ def _batch_again(opened: Opened, row: Snapshot, events: pa.Table | None, where: 
         "reasons": {**row.reasons, **({EXCLUDED: out.num_rows} if out.num_rows else {})}, "event_clock": admitted.clock or None,
         "digest": as_hex(learned.digest), "metrics": [vars(metric) for metric in learned.metrics],
         "row_counts": head.rows_after({name: rows for name, (rows, _) in learned.changes.items()}),
-        "corrected_count": admitted.counts[CORRECTED], "impressions": prepared.settled.counts,
+        "corrected_count": admitted.counts[CORRECTED], "impressions": prepared.settled.counts, "limited": learned.limited,
+        "movers": [vars(mover) for mover in learned.movers],
     }
     opened.writer.commit(opened.writer.begin(), parts, fields)
     take(head, prepared, opened.settings)
@@ -244,7 +245,8 @@ def _prepared(opened: Opened, row: Snapshot, batch: CleanBatch, watch: Stopwatch
     cleaning = opened.settings.clean.model_copy(update={"dedup_window": FOR_EVER})
     settings = opened.settings.model_copy(update={"clean": cleaning})
     try:
-        prepared = prepare(opened.head, opened.learner, batch, settings, opened.place, watch)
+        with opened.head.rates.unlimited():
+            prepared = prepare(opened.head, opened.learner, batch, settings, opened.place, watch)
     except BatchRefused as refusal:
         what = f"{refusal.what} (version {row.version} again)"
         raise BatchRefused(what, remedy=f"{refusal.remedy} {out}", **refusal.facts) from refusal

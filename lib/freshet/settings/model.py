@@ -20,6 +20,7 @@ from freshet.settings.learning import (
     PopularitySettings,
     WindowSettings,
 )
+from freshet.settings.limits import LimitSettings
 from freshet.settings.listing import ListSettings
 from freshet.settings.reading import CleanSettings, SourceSettings
 from freshet.settings.retraining import RetrainSettings
@@ -40,6 +41,7 @@ class Settings(Section):
     history: HistorySettings = HistorySettings()
     window: WindowSettings = WindowSettings()
     guard: GuardSettings = GuardSettings()
+    limits: LimitSettings = LimitSettings()
     metrics: MetricsSettings = MetricsSettings()
     gate: GateSettings = GateSettings()
     challengers: ChallengerSettings = ChallengerSettings()
@@ -127,4 +129,5 @@ class Settings(Section):
         """The settings of a snapshot row, but for what was redacted."""
         recorded = json.loads(text)
         recorded.setdefault("model", {}).setdefault("round_share", None)  # recorded before rounds had such a limit
+        recorded.setdefault("limits", LimitSettings.none().model_dump())  # and before there were any
         return cls.model_validate_json(json.dumps(recorded))

@@ -28,16 +28,16 @@ ITEMS, PUBLISH, RELEARN, RETRAIN, REBASE = "items", "publish", "relearn", "retra
 CHALLENGE, PROMOTE = "challenge", "promote"
 LEARNING = (LEARN, RELEARN)  # kinds whose events are part of the state
 BACKFILL = "backfill "  # what checkpoint ids begin with where no stream made the micro-batch
-_TEXTS = ("settings", "metrics", "sources")  # most of a row's bytes, and needed by nobody who only wants versions
+_TEXTS = ("settings", "metrics", "sources", "movers")  # most of a row's bytes, and needed by nobody who only wants versions
 _TIMES = ("event_clock", "committed_at")
-_MAPS = ("reasons", "row_counts", "appended_rows", "appended_bytes", "stage_seconds", "impressions")
+_MAPS = ("reasons", "row_counts", "appended_rows", "appended_bytes", "stage_seconds", "impressions", "limited")
 
 
 @dataclass(frozen=True)
 class Snapshot:
     """One row of `snapshots`; see schema.SNAPSHOTS for the columns. Times are microseconds since 1970 UTC.
 
-    `settings`, `metrics` and `sources` are None where the row was loaded without them.
+    `settings`, `metrics`, `sources` and `movers` are None where the row was loaded without them.
     """
 
     version: int
@@ -74,6 +74,8 @@ class Snapshot:
     committed_at: int = 0
     corrected_count: int = 0
     impressions: Mapping[str, int] = field(default_factory=dict)
+    limited: Mapping[str, int] = field(default_factory=dict)
+    movers: Sequence[Mapping[str, Any]] | None = None
 
 
 FIELDS = tuple(f.name for f in fields(Snapshot))
@@ -146,7 +148,7 @@ class History:
 
     def add(self, row: Snapshot) -> None:
         """Take in a row that was committed after the others, without its long texts: a stream runs for months."""
-        row = replace(row, settings=None, metrics=None, sources=None)
+        row = replace(row, settings=None, metrics=None, sources=None, movers=None)
         newest = self._rows[-1].version if self._rows else -1
         if row.version > newest and row.epoch >= self._epoch:
             self._rows.append(row)

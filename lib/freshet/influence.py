@@ -1,0 +1,166 @@
+"""How far each event of a micro-batch may move what users share, and who moved it most.
+
+    warming    the n-th event of an account, n from 1, moves it n / warm_up of its way             where n < warm_up
+    burst      events of young accounts on an item count for no more than `burst` times what accounts that are not young
+               make one expect, which is (their events on it + 10) * young events / theirs          from burst_events of them on
+    change     the lengths of the steps of one account's events add up to user_change at most in a micro-batch
+
+A user's own row always takes its whole step. What is young follows from the head, so a replay weighs as the stream did.
+After Chirita, Nejdl and Zamfir, WIDM 2005, and Mobasher et al., ACM TOIT 7(4), 2007, for what gives fake profiles away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from freshet.head import Head
+from freshet.kernels.limits import numbered
+from freshet.kernels.rows import RowTable
+from freshet.models.contract import Events, ShardResult
+from freshet.schema import HISTORY
+
+SMOOTH = 10  # events of known accounts that are taken for granted: without any an item would have no expectation at all
+TOLD = 10  # users and items that a version names
+TRIES = 4  # times a round is learned until nobody is over his limit
+SLACK, FULL = 1.001, 0.9  # times a limit: what is not worth learning again for, from where on nothing more is given
+LEAST = 1e-6  # trust of those who may move nothing more: not 0, by which some steps divide
+_NONE = np.empty(0, np.float32)
+
+
+@dataclass(frozen=True)
+class LimitSpec:
+    """settings.limits as far as the learner asks for them; None: no such limit."""
+
+    warm_up: int | None = None
+    user_change: float | None = None
+    young: int = 10
+    burst: float | None = None
+    burst_events: int = 30
+
+
+NO_LIMITS = LimitSpec()
+
+
+@dataclass(frozen=True)
+class Mover:
+    """One of those that moved, or were moved, most: `space` user or item, `change` the length of the way, and its events."""
+
+    space: str
+    key: int
+    change: float
+    events: int
+
+
+@dataclass
+class Trust:
+    """Of the n events of a micro-batch: the number of each one's user among `users` (keys), of its item among `items`; `trust`
+    float32[n], of no length where all have it in full; how many events, items, users each guard touched."""
+
+    users: np.ndarray
+    user: np.ndarray
+    items: np.ndarray
+    item: np.ndarray
+    trust: np.ndarray
+    told: dict[str, int] = field(default_factory=dict)
+
+    def counted(self, events: Events) -> Events:
+        """The events as what is counted takes them: with less weight where they are trusted less."""
+        return replace(events, weight=events.weight * self.trust) if len(self.trust) else events
+
+
+def weigh(head: Head, events: Events, spec: LimitSpec) -> Trust:
+    """The trust that events, in canonical order, come with."""
+    users, items = RowTable({}), RowTable({})
+    user, item = users.insert(events.user_key), items.insert(events.item_key)
+    rows = head.lookup(HISTORY, users.keys)
+    before = np.zeros(len(rows), np.int64)
+    before[rows >= 0] = head.tables[HISTORY].column("count")[rows[rows >= 0]]
+    trust, told = np.ones(len(events), np.float32), {}
+    if spec.burst is not None:
+        young = before[user] < spec.young
+        throttled = _burst(item, young, len(items), spec)
+        if throttled is not None:
+            trust[young] = throttled[item[young]]
+            told = {"burst_items": int((throttled < 1).sum()), "burst_events": int((trust < 1).sum())}
+    if spec.warm_up is not None:
+        number = np.empty(len(events), np.int64)
+        numbered(user, before, number)
+        warming = number + 1 < spec.warm_up
+        if warming.any():
+            trust[warming] *= ((number[warming] + 1) / spec.warm_up).astype(np.float32)
+            told["warming_events"] = int(warming.sum())
+    return Trust(users.keys, user, items.keys, item, trust if (trust < 1).any() else _NONE, told)
+
+
+def _burst(item: np.ndarray, young: np.ndarray, items: int, spec: LimitSpec) -> np.ndarray | None:
+    """float32[items]: what an event of a young account on the item counts; None where all count in full."""
+    new, known = int(young.sum()), int(len(young) - young.sum())
+    if spec.burst is None or new < spec.burst_events or known < spec.burst_events:
+        return None
+    fresh, old = np.bincount(item[young], minlength=items), np.bincount(item[~young], minlength=items)
+    most = np.maximum(spec.burst_events, spec.burst * (old + SMOOTH) * new / known)
+    return np.minimum(1.0, most / np.maximum(fresh, 1)).astype(np.float32) if (fresh > most).any() else None
+
+
+class Budget:
+    """What the users of a micro-batch's examples have moved, round after round, and may move yet."""
+
+    def __init__(self, trust: Trust, event: np.ndarray, most: float | None) -> None:
+        self.trust = trust.trust[event] if len(trust.trust) else _NONE
+        self.clipped: set[int] = set()
+        self.moved = np.zeros(len(trust.users))
+        self._user, self._most, self._n, self._final = trust.user[event], most, len(event), False
+
+    def passed(self, parts: Sequence[np.ndarray], results: Sequence[ShardResult], last: bool) -> bool:
+        """Whether nobody went over what he may in a round: examples `parts`, shard by shard. Where somebody did, his events are
+        trusted less from here on, and next to not at all if this was the `last` try."""
+        at = np.concatenate(parts)
+        way = np.concatenate([result.moved for result in results])
+        round_ = np.bincount(self._user[at], way, len(self.moved))
+        if self._most is not None:
+            over = np.flatnonzero(self.moved + round_ > SLACK * self._most)
+            # Where most go too far it is no account that does, it is learning that runs away: that is refused, not trimmed.
+            runs_away = len(over) > 2 and 2 * len(over) > np.count_nonzero(round_)
+            if len(over) and np.isfinite(round_).all() and not (runs_away or self._final):
+                self._clip(at, over, round_, last)
+                return False
+        self.moved += round_
+        self._final = False
+        if self._most is not None and len(self.trust):
+            self.trust[(self.moved >= FULL * self._most)[self._user]] = LEAST
+        return True
+
+    def _clip(self, at: np.ndarray, over: np.ndarray, round_: np.ndarray, last: bool) -> None:
+        assert self._most is not None
+        if not len(self.trust):
+            self.trust = np.ones(self._n, np.float32)
+        share = np.ones(len(self.moved))
+        # A little less than what would just do: shorter steps leave longer gradients.
+        share[over] = LEAST if last else np.clip(0.98 * (self._most - self.moved[over]) / round_[over], LEAST, 1.0)
+        self.trust[at] *= share[self._user[at]].astype(np.float32)
+        self.clipped.update(over.tolist())
+        self._final = last
+
+
+def movers(trust: Trust, moved: np.ndarray, changed: tuple[np.ndarray, np.ndarray]) -> tuple[Mover, ...]:
+    """The TOLD users by what they moved, float64[users], and items by how far they were moved: (keys, float64) of rows."""
+    index = RowTable({})
+    index.insert(trust.items)  # keys as there, and then those that were only drawn
+    keys, way = changed
+    way = np.sqrt(np.bincount(index.insert(keys), way**2, len(index))) if len(keys) else np.zeros(len(index))
+    of_users = np.bincount(trust.user, minlength=len(trust.users))
+    of_items = np.bincount(trust.item, minlength=len(index))
+    return (*_most("user", trust.users, moved, of_users), *_most("item", index.keys, way, of_items))
+
+
+def _most(space: str, keys: np.ndarray, change: np.ndarray, events: np.ndarray) -> list[Mover]:
+    """By change, then events, then key, so that a tie is decided alike everywhere."""
+    at = np.arange(len(keys))
+    if len(at) > 100 * TOLD:  # only those that can be among the first are put in order
+        edge = np.partition(change, len(change) - TOLD)[len(change) - TOLD]
+        at = np.flatnonzero(change >= edge)
+    first = at[np.lexsort((keys[at], -events[at], -change[at]))][:TOLD]
+    return [Mover(space, int(keys[k]), float(change[k]), int(events[k])) for k in first]
