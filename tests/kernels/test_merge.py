@@ -40,9 +40,20 @@ def slow_merge(rule: str, base: Any, rows: Any, news: Any, a: Any, counts: Any, 
         else:
             weight = np.array([x / -np.expm1(-x) if x > 0 else 1.0 for x in ap])
             whole = ap.sum()
-            change = (-np.expm1(-whole) / whole if whole > 0 else 1.0) * (weight[:, None] * d).sum(axis=0)
+            change = (-np.expm1(-whole) / whole if whole > 0 else 1.0) * summed(rule, weight[:, None], d)
         out[row] = base[row].astype(np.float64) + change
     return out
+
+
+def summed(rule: str, weight: np.ndarray, d: np.ndarray) -> np.ndarray:
+    """What a rule of kernels.robust makes of the shards' changes d of one row; of other rules their sum."""
+    if rule == "clipped" and len(d) > 2:
+        norms = [float(np.linalg.norm(one)) for one in d]
+        d = np.stack([one * min(1.0, 2 * float(np.median(norms)) / norm) for one, norm in zip(d, norms, strict=True)])
+    if rule == "trimmed" and len(d) > 2:
+        cut = max(len(d) // 4, 1)
+        return np.asarray(len(d) * np.sort(weight * d, axis=0)[cut : len(d) - cut].mean(axis=0))
+    return np.asarray((weight * d).sum(axis=0))
 
 
 def contributions(seed: int = 0, r: int = 20, m: int = 50, w: int = 5) -> dict[str, Any]:
@@ -205,9 +216,10 @@ def test_parts_of_shards_are_merged_column_by_column(rule: str) -> None:
         rows, news, a, counts = (column[order] for column in (rows, news, a, counts))
         for at, own in ((slice(0, 3), a), (slice(3, 4), 2.0 * a), (slice(4, 5), 0.25 * counts)):
             base, made = (np.ascontiguousarray(part[:, at]) for part in (given["base"], news))
-            wanted = merge_rows(rule, base, rows, made, own, counts, before)
+            same = rule if at.start == 0 or rule not in ("clipped", "trimmed") else "contraction"  # those are for vectors alone
+            wanted = merge_rows(same, base, rows, made, own, counts, before)
             assert values[:, at].tobytes() == wanted.tobytes()
-            assert np.allclose(wanted, slow_merge(rule, base, rows, made, own, counts, before), rtol=1e-6, atol=1e-6)
+            assert np.allclose(wanted, slow_merge(same, base, rows, made, own, counts, before), rtol=1e-6, atol=1e-6)
 
 
 def test_what_a_shard_met_no_event_of_says_nothing() -> None:
@@ -264,3 +276,17 @@ def test_rows_of_width_zero_and_no_contribution() -> None:
     assert merge_rows("sum", **contributions(w=0)).shape == (20, 0)
     given = contributions(m=0)
     assert (merge_rows("sum", **given) == given["base"]).all()
+
+
+@pytest.mark.parametrize("far", [10.0, 1000.0])
+def test_one_shard_pulls_a_row_no_farther_by_a_robust_rule_however_far_it_wants(far: float) -> None:
+    """Seven shards want about 1, one wants to go far away; each alone moves the row by next to nothing of what it lacks."""
+    near = np.linspace(0.9, 1.1, 7)
+    given = {
+        "base": np.zeros((1, 1), np.float32), "rows": np.zeros(8, np.int32), "a": np.full(8, 1e-3),
+        "news": np.append(near, far).astype(np.float32)[:, None], "counts": np.ones(8, np.int64), "base_counts": np.zeros(1, np.int64),
+    }
+    pulled = {rule: float(merge_rows(rule, **given)[0, 0]) for rule in ("contraction", "clipped", "trimmed")}
+    assert pulled["contraction"] > 0.9 * far
+    assert 7 < pulled["clipped"] < 9.5 and 7.5 < pulled["trimmed"] < 8.5
+    assert np.isfinite(merge_rows("trimmed", **given | {"news": np.append(near, np.inf).astype(np.float32)[:, None]})).all()

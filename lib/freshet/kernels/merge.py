@@ -10,6 +10,8 @@ Shard p hands in its private row; its change is d_p = row - base. With a weight 
 | average     | 1                    | 1 / shards touching     |
 | contraction | a_p / (1-exp(-a_p))  | (1-exp(-A)) / A, A = sum a_p |
 | mean        | n_0 + n_p            | 1 / (n_0 + sum n_p)     |
+| clipped     | as contraction, of changes no longer than twice their median (kernels.robust) |
+| trimmed     | as contraction, without the farthest changes of each coordinate               |
 
 a_p is how far the shard's own pass contracted the residual of the row: small a gives the sum, large a the a-weighted
 average. n are counts of events, n_0 before the batch: a running mean comes out as if it had seen all events.
@@ -34,6 +36,7 @@ from freshet.kernels.compiled import (
     IN_I8,
     IN_I8_2D,
     OUT_F4_2D,
+    OUT_F8,
     OUT_F8_2D,
     OUT_I4,
     OUT_I8,
@@ -43,11 +46,14 @@ from freshet.kernels.compiled import (
     int64,
     void,
 )
+from freshet.kernels.robust import merge_vectors
 from freshet.registry import pick
 
-SUM, AVERAGE, CONTRACTION, MEAN = range(4)
+SUM, AVERAGE, CONTRACTION, MEAN, CLIPPED, TRIMMED = range(6)
 
-RULES: dict[str, int] = {"sum": SUM, "average": AVERAGE, "contraction": CONTRACTION, "mean": MEAN}
+RULES: dict[str, int] = {
+    "sum": SUM, "average": AVERAGE, "contraction": CONTRACTION, "mean": MEAN, "clipped": CLIPPED, "trimmed": TRIMMED,
+}
 
 
 @compiled(float64(float64))
@@ -180,9 +186,44 @@ def merge_parts(
     columns = np.array([span[:2] for span in spans], np.int64).reshape(-1, 2)
     by = np.array([span[2:] for span in spans], np.float64).reshape(-1, 2)
     total, all_a, all_counts = np.zeros((met, values.shape[1])), np.zeros((met, len(spans))), np.zeros((met, 2), np.int64)
+    robust = code in (CLIPPED, TRIMMED)
+    own = CONTRACTION if robust else code
+    base = values.copy() if robust else values
     for part in parts:
-        _add(code, columns, by, number, *part, before, values, total, all_a, all_counts)
-    _settle(code, columns, number, before, values, total, all_a, all_counts)
+        _add(own, columns, by, number, *part, before, values, total, all_a, all_counts)
+    _settle(own, columns, number, before, values, total, all_a, all_counts)
+    if robust and met and spans and spans[0].start == 0:  # slots alone have no vector to be pulled
+        several = np.flatnonzero(number >= 0)
+        several = several[all_counts[number[several], 1] > 2]
+        _robust(code == TRIMMED, values, base, parts, spans[0], several, all_a[number[several], 0])
+
+
+def _robust(
+    trim: bool, values: npt.NDArray[np.float32], base: npt.NDArray[np.float32], parts: Sequence[Part], span: Span,
+    at: npt.NDArray[np.int64], all_a: npt.NDArray[np.float64],
+) -> None:
+    """The vectors of the rows `at`, of more than two shards, anew from `base`, by a rule of kernels.robust."""
+    number = np.full(len(values), -1, np.int32)
+    number[at] = np.arange(len(at))
+    vectors = np.ascontiguousarray(base[at, : span.stop])
+    rows, news, weights = [], [], []
+    for part in parts:
+        mine = np.flatnonzero((part.counts > 0) & (number[part.rows] >= 0))
+        a = span.by_a * part.a[mine] if span.by_a > 0.0 else span.by_count * part.counts[mine]
+        rows.append(number[part.rows[mine]])
+        news.append(part.news[mine])
+        weights.append(_weights(a))
+    merge_vectors(trim, vectors, span.stop, rows, news, weights, 1.0 / _weights(all_a))
+    values[at, : span.stop] = vectors
+
+
+@compiled(OUT_F8(IN_F8))
+def _weights(a):  # type: ignore[no-untyped-def]
+    """float64[n] = a / (1 - exp(-a)), 1 at 0."""
+    out = np.empty(a.shape[0])
+    for k in range(a.shape[0]):
+        out[k] = _weight(CONTRACTION, a[k], 0, 0)
+    return out
 
 
 @compiled(void(IN_I4, IN_I8, OUT_I8, OUT_I8))

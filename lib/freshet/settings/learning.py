@@ -136,7 +136,7 @@ class ModelSettings(Section):
     round_events: Count = 50_000
     round_share: Share | None = 0.1
     seed: Seed = 1
-    merge: Literal["contraction", "sum", "average"] = "contraction"
+    merge: Literal["contraction", "sum", "average", "clipped", "trimmed"] = "contraction"
     init_scale: NotNegative | None = None
     l2: NotNegative = 0.0
     l1: NotNegative = 0.0

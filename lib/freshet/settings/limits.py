@@ -10,7 +10,7 @@ class LimitSettings(Section):
 
     user_events: Count | None = 1000
     pair_events: Count | None = 60
-    user_change: Positive | None = 1000.0
+    user_change: Positive | None = 5000.0
     warm_up: Count | None = None
     young: Count = 10
     burst: Positive | None = 20.0
