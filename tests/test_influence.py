@@ -1,0 +1,213 @@
+"""What an account, or many new ones, may move: nothing changes below the limits, and what is beyond is held to them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from planted import ITEM_KEYS, SECOND, USER_KEYS, Lab, checkerboard, key, part, settings
+
+from freshet.influence import LimitSpec, weigh
+from freshet.kernels.optimizers import OPTIMIZERS
+from freshet.learner import Learned
+from freshet.models.contract import Events
+
+MODELS = ["biases", "blend", "bpr", "fm", "history", "linear", "mf", "rating"]
+STEPPED = [name for name in MODELS if name not in ("biases", "rating")]
+OFF = ["limits.user_change=null", "limits.burst=null"]
+
+
+def lab(name: str, *sets: str) -> Lab:
+    return Lab(settings(f"model.name={name}", "model.shards=4", "model.loss=squared", *OFF, *sets))
+
+
+def flood(n: int, user: int = 3, start: int = 0) -> Events:
+    """Events of one account, which likes and likes not what it wants."""
+    events = checkerboard(n, seed=7, start=start)
+    value = np.where(np.random.default_rng(start).random(n) < 0.5, 5.0, 1.0)
+    return replace(events, user_key=np.full(n, USER_KEYS[user]), value=value)
+
+
+def mixed(*many: Events) -> Events:
+    """The events together in canonical order."""
+    columns = {name: np.concatenate([getattr(one, name) for one in many]) for name in Events.__dataclass_fields__}
+    order = np.lexsort((columns["event_hash"], columns["event_at"]))
+    return part(Events(**columns), order)
+
+
+def limit_between(name: str, *sets: str) -> float:
+    """A limit far above what others move beside a flood, and far below what the flood would."""
+    learned = flooded(lab(name, *sets))
+    others = max(m.change for m in learned.movers if m.space == "user" and m.key != int(USER_KEYS[3]))
+    assert way_of(learned, 3) > 4 * others
+    return 2 * others
+
+
+def flooded(one: Lab) -> Learned:
+    """What a lab makes of a flood in its second micro-batch."""
+    one.learn(checkerboard(600))
+    return one.learn(mixed(checkerboard(300, start=600), flood(900, start=600)))
+
+
+def way_of(learned: Learned, user: int) -> float:
+    return {mover.key: mover.change for mover in learned.movers if mover.space == "user"}.get(int(USER_KEYS[user]), 0.0)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_below_its_limits_a_model_learns_the_same_bits(name: str) -> None:
+    free, held = lab(name), lab(name, "limits.user_change=1e9", "limits.burst=1e9", "limits.warm_up=1")
+    for number in range(3):
+        one, other = free.learn(checkerboard(400, start=400 * number)), held.learn(checkerboard(400, start=400 * number))
+        assert one.digest == other.digest and one.movers == other.movers and not other.limited
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_one_account_moves_what_is_shared_no_farther_than_it_may(name: str) -> None:
+    """However many events it sends; and the items come to lie farther from where they were without the limit."""
+    limit = limit_between(name)
+    free, held = lab(name), lab(name, f"limits.user_change={limit}")
+    without, within = flooded(free), flooded(held)
+    assert 0.5 * limit < way_of(within, 3) <= limit * 1.002 < way_of(without, 3)
+    assert within.limited == {"clipped_users": 1} and not without.limited
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_where_most_go_too_far_it_is_learning_that_runs_away_and_nobody_is_trimmed(name: str) -> None:
+    held, free = lab(name, "limits.user_change=0.01"), lab(name)
+    assert held.learn(checkerboard(600)).digest == free.learn(checkerboard(600)).digest
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("name", STEPPED)
+def test_the_limit_holds_for_every_kind_of_step(name: str, optimizer: str) -> None:
+    """Steps that follow from squared gradients do not care how much an event weighs: so steps are held, not weights."""
+    sets = (f"model.optimizer.name={optimizer}",)
+    limit = limit_between(name, *sets)
+    learned = flooded(lab(name, f"limits.user_change={limit}", *sets))
+    assert 0 < way_of(learned, 3) <= limit * 1.002
+    assert all(np.isfinite(rows.values).all() for rows, _ in learned.changes.values())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_limit_is_of_the_micro_batch_whatever_its_rounds(name: str) -> None:
+    for rounds in (100, 10_000):
+        sets = (f"model.round_events={rounds}", "model.round_share=null")
+        limit = limit_between(name, *sets)
+        assert way_of(flooded(lab(name, f"limits.user_change={limit}", *sets)), 3) <= limit * 1.002
+
+
+@pytest.mark.parametrize("name", ["bpr", "mf", "rating", "fm"])
+def test_warming_slows_what_is_shared_and_not_the_account_s_own_row(name: str) -> None:
+    one = lab(name)
+    one.learn(checkerboard(400))
+    warm = lab(name, "limits.warm_up=10")  # what it would make of the same head
+    events = checkerboard(1)
+    new = Events(
+        key(1, np.array([77])), events.item_key, events.value, events.weight, events.event_at + 500 * SECOND, key(3, np.array([5000])))
+    told, slow = (of.learner.learn(one.head, new, of.one_by_one) for of in (one, warm))
+    assert slow.limited == {"warming_events": 1} and not told.limited
+    whole, tenth = (sum(m.change for m in of.movers if m.space == "user") for of in (told, slow))
+    assert tenth == pytest.approx(whole / 10, rel=1e-3)
+    np.testing.assert_array_equal(told.changes["user"][0].values, slow.changes["user"][0].values)
+
+
+def test_warming_counts_an_account_s_events_from_its_first() -> None:
+    one = lab("mf")
+    events = mixed(*(replace(flood(8, user), event_at=flood(8, user).event_at + user) for user in (1, 2)))
+    trust = weigh(one.head, events, LimitSpec(warm_up=4))
+    for user in (1, 2):
+        mine = trust.trust[events.user_key == USER_KEYS[user]]
+        np.testing.assert_allclose(mine, [0.25, 0.5, 0.75, 1, 1, 1, 1, 1])
+    one.learn(events)
+    later = weigh(one.head, replace(events, event_at=events.event_at + 10**9), LimitSpec(warm_up=12))
+    np.testing.assert_allclose(later.trust[events.user_key == USER_KEYS[1]], [9 / 12, 10 / 12, 11 / 12, 1, 1, 1, 1, 1])
+
+
+def strangers(n: int, item: int, start: int) -> Events:
+    """One event each of n accounts that nobody knows."""
+    events = checkerboard(n, start=start)
+    return replace(events, user_key=key(1, 1000 + start + np.arange(n)), item_key=np.full(n, ITEM_KEYS[item]), value=np.full(n, 5.0))
+
+
+@pytest.mark.parametrize("name", [*MODELS, "cooccurrence"])
+def test_a_crowd_of_new_accounts_on_one_item_counts_for_what_one_may_expect(name: str) -> None:
+    free, held = lab(name), lab(name, "limits.burst=2", "limits.burst_events=20")
+    for one in (free, held):
+        one.learn(checkerboard(600))
+    crowd = mixed(checkerboard(400, start=600), strangers(300, 7, 600), strangers(40, 8, 600))
+    without, within = free.learn(crowd), held.learn(crowd)
+    assert without.limited == {} and within.limited["burst_items"] == 1 and within.limited["burst_events"] == 300
+    column = free.head.blocks["popularity"].width - 1
+    popular = [one.head.values("popularity")[one.head.lookup("popularity", ITEM_KEYS[7:8])[0]] for one in (free, held)]
+    assert popular[1][0] < 0.5 * popular[0][0] and column >= 1  # counts are held to it too
+
+
+def test_a_burst_is_judged_against_those_who_are_known() -> None:
+    one = lab("mf")
+    one.learn(checkerboard(600))
+    known, spec = checkerboard(400, start=600), LimitSpec(burst=2.0, burst_events=20, young=10)
+    everybody = mixed(known, *(strangers(25, item, 600 + 30 * item) for item in range(24)))
+    assert len(weigh(one.head, everybody, spec).trust) == 0  # new ones everywhere alike are no burst
+    assert len(weigh(lab("mf").head, everybody, spec).trust) == 0  # nobody is known: nothing to hold it against
+    crowd = mixed(known, strangers(200, 7, 600))
+    trust = weigh(one.head, crowd, spec)
+    old = int((known.item_key == ITEM_KEYS[7]).sum())
+    most = max(20, 2.0 * (old + 10) * 200 / 400)
+    assert trust.trust.sum() == pytest.approx(400 + most, rel=1e-5)
+    assert (trust.trust[np.isin(crowd.user_key, USER_KEYS)] == 1).all()
+    again = weigh(one.head, crowd, replace(spec, burst_events=500))
+    assert len(again.trust) == 0 and again.told == {}
+
+
+def test_movers_are_the_ten_that_moved_most_and_were_moved_most() -> None:
+    one = lab("bpr")
+    one.learn(checkerboard(500))
+    learned = one.learn(mixed(checkerboard(400, start=500), flood(300, start=500)))
+    assert [m.space for m in learned.movers] == ["user"] * 10 + ["item"] * 10
+    users, items = ([m for m in learned.movers if m.space == space] for space in ("user", "item"))
+    assert len(users) == len(items) == 10
+    for some in (users, items):
+        assert [m.change for m in some] == sorted((m.change for m in some), reverse=True)
+    assert users[0].key == int(USER_KEYS[3]) and users[0].events >= 300
+
+
+def test_an_item_s_way_is_the_length_of_what_its_rows_changed_by() -> None:
+    one = lab("history")
+    one.learn(checkerboard(500))
+    before = {name: one.head.values(name).copy() for name in ("item", "past")}
+    keys = {name: one.head.tables[name].keys.copy() for name in before}
+    learned = one.learn(checkerboard(200, start=500))
+    for mover in (m for m in learned.movers if m.space == "item"):
+        square = 0.0
+        for name, values in before.items():
+            at = int(np.flatnonzero(keys[name] == mover.key)[0])
+            width = one.head.blocks[name].width
+            after = one.head.values(name)[one.head.lookup(name, np.array([mover.key]))[0]]
+            square += float(((after[:width].astype(np.float64) - values[at, :width]) ** 2).sum())
+        assert mover.change == pytest.approx(square**0.5, rel=1e-5)
+
+
+def test_a_step_s_length_is_that_of_the_change_it_made() -> None:
+    """One event of one user, one shard: what the kernel says it moved is what the items' rows show."""
+    for name in ("mf", "bpr", "rating", "biases"):
+        one = Lab(settings(f"model.name={name}", *OFF))
+        one.learn(checkerboard(500))
+        liked = replace(checkerboard(1, start=500), value=np.full(1, 5.0))
+        learned = one.learner.learn(one.head, liked, one.one_by_one)
+        total = 0.0
+        for row, after in zip(learned.changes["item"][0].keys, learned.changes["item"][0].values, strict=True):
+            width = one.head.blocks["item"].width
+            change = after[:width].astype(np.float64) - one.head.values("item")[one.head.lookup("item", np.array([row]))[0]][:width]
+            total += abs(change[0]) + float(np.linalg.norm(change[1:]))
+        told = sum(m.change for m in learned.movers if m.space == "user")
+        assert told == pytest.approx(total, rel=1e-3), name
+
+
+def test_a_flood_over_the_limit_is_the_same_whoever_runs_the_shards() -> None:
+    labs = [lab("mf", f"limits.user_change={limit_between('mf')}") for _ in range(2)]
+    for one in labs:
+        one.learn(checkerboard(600))
+    many = mixed(checkerboard(300, start=600), flood(900, start=600))
+    backwards = labs[1].learn(many, lambda tasks: [labs[1].one_by_one([task])[0] for task in tasks[::-1]][::-1])
+    assert labs[0].learn(many).digest == backwards.digest
