@@ -41,7 +41,7 @@ class BatchReport:
 
     `so_far` are the same counts since the model began, this micro-batch included; `behind` is what the partitions of a Kafka
     source had beyond it when it was committed; `rows` those of the head by block; `decided` the decisions this process has
-    committed so far, by kind.
+    committed so far, by kind; `limited` what each of settings.limits touched.
     """
 
     version: int
@@ -64,6 +64,7 @@ class BatchReport:
     behind: Mapping[str, int] = field(default_factory=dict)
     rows: Mapping[str, int] = field(default_factory=dict)
     decided: Mapping[str, int] = field(default_factory=dict)
+    limited: Mapping[str, int] = field(default_factory=dict)
 
 
 Listener = Callable[[BatchReport], None]

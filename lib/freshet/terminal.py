@@ -134,7 +134,7 @@ class ProgressTable:
             f"{report.users:,}", f"{report.items:,}",
         )  # fmt: skip
         line = Text(" ".join(f"{cell:>{width}}" for cell, (_, width) in zip(cells, COLUMNS, strict=True)))
-        note = "; ".join(filter(None, (report.note, behind_text(report.behind), measures)))
+        note = "; ".join(filter(None, (report.note, behind_text(report.behind), limited_text(report.limited), measures)))
         if note:
             line.append(f"  {note}", style="yellow")
         self.console.print(line)
@@ -201,6 +201,11 @@ def _finite(value: Any) -> Any:
 def progress(kind: str) -> ProgressTable | ProgressLines:
     """Who prints what happens: `table` or `json`."""
     return ProgressLines() if kind == "json" else ProgressTable()
+
+
+def limited_text(limited: Mapping[str, int]) -> str:
+    """What the limits touched, in words: accounts that are warming up are nothing to tell of each time."""
+    return ", ".join(f"{count:,} {name}" for name, count in limited.items() if name != "warming_events" and count)
 
 
 def behind_text(behind: Mapping[str, int], most: int = 4) -> str:

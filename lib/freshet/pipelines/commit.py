@@ -28,7 +28,7 @@ from freshet.pipelines.rivals import Follower
 from freshet.pipelines.rolling import roll_back
 from freshet.pipelines.starting import Opened
 from freshet.pipelines.stopwatch import Stopwatch
-from freshet.pipelines.totals import totals
+from freshet.pipelines.totals import limits_of, totals
 from freshet.pipelines.watching import NO_SIGHT, Sight, Watch
 from freshet.report import BatchReport, Listener, Metric
 from freshet.schema import ACCEPTED, CORRECTED, DECISIONS, DUPLICATE, LATE, QUARANTINE, QUARANTINED
@@ -250,5 +250,5 @@ class BatchCommitter:
             snapshot.quarantined_count, snapshot.duplicate_count, snapshot.late_count, attempt.watch.total(),
             attempt.lag(), len(head.ids[USER]), len(head.ids[ITEM]), metrics, dict(snapshot.stage_seconds or {}), note,
             dict(self.so_far), snapshot.corrected_count, self._plan.behind(attempt.read), dict(snapshot.row_counts),
-            dict(self._opened.writer.decided),
+            dict(self._opened.writer.decided), limits_of(snapshot),
         ))

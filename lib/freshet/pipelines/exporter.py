@@ -12,6 +12,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
 
 from freshet.errors import FreshetError
+from freshet.intake import CAPS
 from freshet.report import BatchReport, Listener
 from freshet.schema import ACCEPTED, DUPLICATE, LATE, QUARANTINED
 from freshet.settings import StreamSettings
@@ -20,6 +21,7 @@ from freshet.store.snapshots import LEARN, REFUSED, SKIP
 SECONDS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)
 OUTCOMES = (ACCEPTED, QUARANTINED, DUPLICATE, LATE)
 KINDS = (LEARN, REFUSED, SKIP)
+LIMITS = (*CAPS, "burst_events", "clipped_users")
 DECIDED = ("publish", "hold", "refuse", "roll back", "data loss", "alarm", "adapt", "skip")
 
 
@@ -35,6 +37,7 @@ class Exporter:
         self.seconds = Histogram("freshet_batch_seconds", "From the plan of a micro-batch to its commit.", buckets=SECONDS, **mine)
         self.stages = Counter("freshet_stage_seconds", "Time spent, by stage.", ["stage"], **mine)
         self.decisions = Counter("freshet_decisions", "Decisions committed, by kind.", ["kind"], **mine)
+        self.limited = Counter("freshet_limited", "What the limits touched: events, items, users.", ["limit"], **mine)
         self.lag = Gauge("freshet_lag_seconds", "From the arrival of the newest event of a micro-batch to its commit.", **mine)
         self.behind = Gauge("freshet_behind_messages", "Messages of Kafka nobody has read yet.", ["partition"], **mine)
         self.version = Gauge("freshet_version", "Newest version.", **mine)
@@ -43,7 +46,7 @@ class Exporter:
         self.metric = Gauge("freshet_metric", "Mean over the last micro-batch.", ["metric", "scoring", "learner"], **mine)
         self._decided: dict[str, int] = {}
         # From 0 on, or the first of a kind would not be seen as an increase.
-        for counter, labels in ((self.events, OUTCOMES), (self.batches, KINDS), (self.decisions, DECIDED)):
+        for counter, labels in ((self.events, OUTCOMES), (self.batches, KINDS), (self.decisions, DECIDED), (self.limited, LIMITS)):
             for label in labels:
                 counter.labels(label)
         self.committed.set_to_current_time()  # a start is a commit too
@@ -58,6 +61,8 @@ class Exporter:
         for kind, count in report.decided.items():
             self.decisions.labels(kind).inc(count - self._decided.get(kind, 0))
         self._decided = dict(report.decided)
+        for name, count in report.limited.items():
+            self.limited.labels(name).inc(count)
         self.lag.set(report.lag_seconds)
         for partition, count in report.behind.items():
             self.behind.labels(partition).set(count)

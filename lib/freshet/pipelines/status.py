@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 from freshet.engine.brokers import Brokers, behind
 from freshet.pipelines.assembly import MICROSECONDS
 from freshet.pipelines.opening import Reading, open_reading
-from freshet.pipelines.totals import impressions, totals
+from freshet.pipelines.totals import impressions, limited, totals
 from freshet.schema import EVENTS, SNAPSHOTS
 from freshet.settings import Settings
 from freshet.store.decisions import decisions
@@ -30,7 +30,7 @@ def status(spark: SparkSession, settings: Settings) -> dict[str, Any]:
     commits, published = reading.commits, reading.history.published()
     learned = [snapshot for snapshot in commits if snapshot.kind in LEARNING]
     newest, last = commits[-1], learned[-1] if learned else None
-    now, shown = time.time(), impressions(commits)
+    now, shown, touched = time.time(), impressions(commits), limited(commits)
     word, why = health(commits, settings, now)
     return {
         "health": word, "reason": why, "version": newest.version,
@@ -39,7 +39,7 @@ def status(spark: SparkSession, settings: Settings) -> dict[str, Any]:
         "lag_seconds": lag(reading, last) if last else None, "digest": newest.digest,
         "event_clock": at(newest.event_clock), "rows": dict(newest.row_counts or {}),
         "last_batch": _batch(last) if last else None, "totals": totals(commits), "epoch": newest.epoch,
-        **({} if shown is None else {"impressions": shown}),
+        **({} if shown is None else {"impressions": shown}), **({"limited": touched} if touched else {}),
         **({"behind": left(spark, reading, settings)} if settings.source.format == "kafka" else {}),
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from freshet.intake import CAPS
 from freshet.labels import EXPIRED, IMPRESSIONS, MATURED, PENDING
 from freshet.store.snapshots import CHALLENGE, LEARNING, Snapshot
 
@@ -17,6 +18,21 @@ def totals(commits: Sequence[Snapshot]) -> dict[str, int]:
             kept[(snapshot.checkpoint_id, snapshot.batch_id)] = snapshot
     names = ("read", "accepted", "quarantined", "duplicate", "late", "corrected")
     return {name: sum(getattr(snapshot, f"{name}_count") for snapshot in kept.values()) for name in names}
+
+
+def limited(commits: Sequence[Snapshot]) -> dict[str, int]:
+    """Limit -> what it touched on a path: events that were refused by a cap, and what the others counted."""
+    found: dict[str, int] = {}
+    for snapshot in commits:
+        if snapshot.kind in LEARNING:
+            for name, count in limits_of(snapshot).items():
+                found[name] = found.get(name, 0) + count
+    return found
+
+
+def limits_of(snapshot: Snapshot) -> dict[str, int]:
+    """The same of one version."""
+    return {reason: snapshot.reasons[reason] for reason in CAPS if reason in snapshot.reasons} | dict(snapshot.limited)
 
 
 def impressions(commits: Sequence[Snapshot]) -> dict[str, int] | None:
