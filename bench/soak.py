@@ -26,6 +26,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import endurance
+import endurance_figures
 import numpy as np
 from bars import Verdict
 from figures import Figure, Result, Table, shown
@@ -92,7 +93,7 @@ def long_run(folder: Path, chosen: argparse.Namespace) -> bool:
     """The second part; whether it failed."""
     batches = chosen.batches or 2000
     told = endurance.run(folder, batches, chosen.events, chosen.seed)
-    result, bars = endurance.judge(told)
+    result, bars = endurance_figures.judge(told)
     judged = bars.judge(result.figures)
     print_figures("endurance", "Endurance", result, judged)
     command = f"make soak ARGS='--only endurance --batches {batches} --seed {chosen.seed}'"
