@@ -85,6 +85,7 @@ class Watch:
             learner = stack.enter_context(ended(start(["train", "--available-now"], self._sets | conf, said, more)))
             stack.callback(lambda: self._asking and end(self._asking))
             while learner.poll() is None:
+                self._answered()
                 self._once(learner.pid, committed(self._told.model))
                 if time.time() - begun > PATIENCE:
                     raise TimeoutError(f"the learner did not end within {PATIENCE:g} seconds")
@@ -95,16 +96,14 @@ class Watch:
 
     def _once(self, pid: int, done: int) -> None:
         told = self._told
+        if done >= told.batches:  # it is ending, and lets go of what it has
+            return
         if self._due("look", done, max(1, told.batches // LOOKS)):
             told.looks.append({"batch": done, **look(pid, told.model, told.folder / "temporary")})
         if self._due("count", done, max(1, round(told.batches * 0.88 / (COUNTS - 1)))):
             before = time.time()
             told.counts.append({"batch": done, **java_look(pid)})
             told.aside.append((before, time.time()))
-        if self._asking is not None and self._asking.poll() is not None:
-            told.requests[-1]["until"] = time.time()
-            told.requests[-1]["failed"] = float(self._asking.returncode != 0)
-            self._asking = None
         if self._asking is None and self._due("maintain", done, self._every):
             told.requests.append({"batch": done, "since": time.time(), "until": time.time(), "failed": 1.0})
             self._asking = start(["maintain"], self._sets, told.folder / "maintain.err")
@@ -114,6 +113,11 @@ class Watch:
             pace = (time.time() - self._first[1]) / (done - self._first[0])
             left = timedelta(seconds=round(pace * (told.batches - done)))
             print(f"{done} of {told.batches} micro-batches; about {left} left", flush=True)
+
+    def _answered(self) -> None:
+        if self._asking is not None and self._asking.poll() is not None:
+            self._told.requests[-1] |= {"until": time.time(), "failed": float(self._asking.returncode != 0)}
+            self._asking = None
 
     def _due(self, what: str, done: int, step: int) -> bool:
         if done < self._next[what]:

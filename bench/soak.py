@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import signal
 import sys
 import time
@@ -77,6 +78,7 @@ def kills(folder: Path, chosen: argparse.Namespace) -> bool:
     print(f"kills: {batches} files of {chosen.events} events, {len(told.lives)} lives so far", flush=True)
     if told.calm is None:
         print("first the run that is never killed", flush=True)
+        shutil.rmtree(folder / "calm", ignore_errors=True)  # of a soak that was ended meanwhile: that one was killed
         told.calm = live(folder, "calm", None, 0.0)
         told.write()
     killed(folder, chosen.kills, batches, chosen.seed, told)
