@@ -49,7 +49,7 @@ check: lint type test ## lint, type and test
 bench: setup .venv/bench ## measure against the bars and write docs/benchmarks.md
 	@$(JAVA) .venv/bin/python bench/run.py $(ARGS)
 
-soak: setup ## 100 random kills, 1,000 micro-batches
+soak: setup ## 200 random kills, then 2,000 micro-batches in one process (hours)
 	@$(JAVA) .venv/bin/python bench/soak.py $(ARGS)
 
 audit: .venv/audit ## ask for advisories on every pinned package

@@ -1,49 +1,53 @@
-"""Kills a learner again and again and holds what is left against a run that was never killed.
+"""Runs a learner long and hard: killed again and again, then left alone for thousands of micro-batches.
 
-    python bench/soak.py                            100 kills, 1,000 micro-batches
-    python bench/soak.py --kills 5 --batches 30     a short try
-    python bench/soak.py --folder soak              goes on where it was when it is ended and started again
+    python bench/soak.py                                 200 kills over 1,000 micro-batches, then 2,000 in one process
+    python bench/soak.py --only kills --kills 3 --batches 20             a short try
+    python bench/soak.py --only endurance --batches 40                   a short try of the other part
+    python bench/soak.py --folder soak                   goes on where it was when it is ended and started again
 
-`freshet train --available-now` runs in a process of its own over files with some dirt in them; SIGKILL comes at a moment
-drawn from --seed: while it starts, or some micro-batches later and anywhere in the next one. Then it is started again, with
-nothing mended by hand. In the end digest, counts and number of events must be those of the run never killed. Exits 1 if
-not. Figures go into docs/benchmarks.md.
+Kills: `freshet train --available-now` runs in a process of its own over files with some dirt in them; SIGKILL comes at a
+moment drawn from --seed: while it starts, or some micro-batches later and anywhere in the next one. Then it is started again,
+with nothing mended by hand. In the end digest, counts and number of events must be those of the run never killed. Java of a
+life that is to be killed compiles with its first compiler only, which starts sooner; all else is as by default.
+
+Endurance: endurance.py. Exits 1 when a part fails. Figures go into docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
+import shutil
 import signal
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 
+import endurance
+import endurance_figures
 import numpy as np
 from bars import Verdict
 from figures import Figure, Result, Table, shown
 from report import Written, print_figures, write
 from run import BENCHMARKS, DOCUMENT
+from watched import committed, end, ended, memory, scratch_folder, start, write_events
 
-from freshet.demo.dirt import Dirt
-from freshet.demo.truth import World
-from freshet.demo.writer import generate_all
 from freshet.pipelines.totals import totals
 from freshet.store.snapshots import History
 from freshet.store.tables import Tables
 
+PARTS = ("kills", "endurance")
+SECTIONS = [*BENCHMARKS, "soak", "endurance"]
 LIVES = "lives.json"
 POLL, LOOK = 0.02, 1.0  # seconds between two looks at the micro-batches, at the memory
 PATIENCE = 3600.0
 AT_START = 0.1  # share of the kills that come while the process starts
 START_SECONDS = 15.0
+# What a short life spends most on is compiling what it will not run for long.
+SHORT_LIVED = {"spark.conf.spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1"}
 
 
 @dataclass
@@ -56,38 +60,47 @@ class Life:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the soak; 0 when nothing was lost or counted twice."""
+    """Run the parts; 0 when nothing was lost or counted twice and nothing grew that must not."""
     chosen = parser().parse_args(arguments)
-    start = time.monotonic()
+    failed = 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the learner is ended too
     with scratch_folder(chosen.folder) as folder:
-        if not (folder / "events").exists():
-            world = World(users=2000, items=500, seed=chosen.seed, events=chosen.batches * chosen.events)
-            generate_all(world, folder / "events", chosen.batches * chosen.events, chosen.events, Dirt.spread(0.02))
-        told = Told(folder / LIVES)
-        print(f"{chosen.batches} files of {chosen.events} events, {len(told.lives)} kills so far", flush=True)
-        if told.calm is None:
-            print("first the run that is never killed", flush=True)
-            told.calm = live(folder, "calm", None, 0.0)
-            told.write()
-        killed(folder, chosen.kills, chosen.batches, chosen.seed, told)
-        result = compare(folder, told.calm, told.lives, chosen.batches)
-    same = all(figure.value == 1.0 for figure in result.figures)
+        for name in chosen.only or PARTS:
+            failed += (kills if name == "kills" else long_run)(folder, chosen)
+    return 1 if failed else 0
+
+
+def kills(folder: Path, chosen: argparse.Namespace) -> bool:
+    """The first part; whether it failed."""
+    batches = chosen.batches or 1000
+    write_events(folder / "events", batches, chosen.events, chosen.seed)
+    told = Told(folder / LIVES)
+    print(f"kills: {batches} files of {chosen.events} events, {len(told.lives)} lives so far", flush=True)
+    if told.calm is None:
+        print("first the run that is never killed", flush=True)
+        shutil.rmtree(folder / "calm", ignore_errors=True)  # of a soak that was ended meanwhile: that one was killed
+        told.calm = live(folder, "calm", None, 0.0)
+        told.write()
+    killed(folder, chosen.kills, batches, chosen.seed, told)
+    result = compare(folder, told.calm, told.lives, batches)
     judged = {figure.name: Verdict(None, figure.value != 1.0) for figure in result.figures}
     print_figures("soak", "Kills", result, judged)
-    command = f"make soak ARGS='--kills {chosen.kills} --batches {chosen.batches} --seed {chosen.seed}'"
-    write(chosen.document, Written("soak", "Kills", command, time.monotonic() - start), result, judged, [*BENCHMARKS, "soak"])
-    return 0 if same else 1
+    command = f"make soak ARGS='--only kills --kills {chosen.kills} --batches {batches} --seed {chosen.seed}'"
+    spent = sum(life.seconds for life in (told.calm, *told.lives))
+    write(chosen.document, Written("soak", "Kills", command, spent), result, judged, SECTIONS)
+    return any(verdict.missed for verdict in judged.values())
 
 
-@contextmanager
-def scratch_folder(kept: Path | None) -> Iterator[Path]:
-    """A folder of its own that goes with the run, or one that stays, for another run to go on from."""
-    if kept is not None:
-        kept.mkdir(parents=True, exist_ok=True)
-        yield kept
-        return
-    with tempfile.TemporaryDirectory(prefix="freshet-soak-") as scratch:
-        yield Path(scratch)
+def long_run(folder: Path, chosen: argparse.Namespace) -> bool:
+    """The second part; whether it failed."""
+    batches = chosen.batches or 2000
+    told = endurance.run(folder, batches, chosen.events, chosen.seed)
+    result, bars = endurance_figures.judge(told)
+    judged = bars.judge(result.figures)
+    print_figures("endurance", "Endurance", result, judged)
+    command = f"make soak ARGS='--only endurance --batches {batches} --seed {chosen.seed}'"
+    write(chosen.document, Written("endurance", "Endurance", command, told.seconds), result, judged, SECTIONS)
+    return any(verdict.missed for verdict in judged.values())
 
 
 class Told:
@@ -107,6 +120,7 @@ class Told:
 
 def killed(folder: Path, kills: int, batches: int, seed: int, told: Told) -> None:
     """Lives that end by SIGKILL at drawn moments, and the last one that ends by itself."""
+    begun, before = time.monotonic(), len(told.lives)
     while len(told.lives) < kills:
         rng = np.random.default_rng([seed, len(told.lives)])
         left = max(1, batches - committed(folder / "hurt"))
@@ -116,7 +130,10 @@ def killed(folder: Path, kills: int, batches: int, seed: int, told: Told) -> Non
         wait = float(rng.random()) * (START_SECONDS if early else 1.0)
         told.lives.append(live(folder, "hurt", None if early else after, wait, kill=True))
         told.write()
-        print(f"kill {len(told.lives)}: {told.lives[-1].batches} micro-batches, {committed(folder / 'hurt')} of {batches}", flush=True)
+        pace = (time.monotonic() - begun) / (len(told.lives) - before)
+        rest = timedelta(seconds=round(pace * (kills - len(told.lives) + 1)))
+        done = f"{told.lives[-1].batches} micro-batches, {committed(folder / 'hurt')} of {batches}"
+        print(f"kill {len(told.lives)} of {kills}: {done}; about {rest} left", flush=True)
     if len(told.lives) == kills:
         told.lives.append(live(folder, "hurt", None, 0.0))
         told.write()
@@ -126,50 +143,27 @@ def live(folder: Path, name: str, after: int | None, wait: float, kill: bool = F
     """Start the learner of the model `name`; kill it `wait` seconds after its `after`-th micro-batch, or after its start."""
     model = folder / name
     before, begun = committed(model), time.monotonic()
-    process = subprocess.Popen(command(folder, model), stdout=subprocess.DEVNULL, stderr=(folder / f"{name}.err").open("wb"), start_new_session=True)
     resident, due, looked = 0, begun + wait if kill and after is None else None, 0.0
-    while process.poll() is None:
-        if time.monotonic() - looked > LOOK:
-            resident, looked = max(resident, memory(process.pid)), time.monotonic()
-        if kill and due is None and committed(model) - before >= (after or 0):
-            due = time.monotonic() + wait
-        if due is not None and time.monotonic() >= due:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        if time.monotonic() - begun > PATIENCE:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise TimeoutError(f"{name} did not end within {PATIENCE:g} seconds")
-        time.sleep(POLL)
-    if not kill and process.returncode != 0:
+    with ended(start(["train", "--available-now"], sets(folder, model, kill), folder / f"{name}.err")) as process:
+        while process.poll() is None:
+            if time.monotonic() - looked > LOOK:
+                resident, looked = max(resident, memory(process.pid)), time.monotonic()
+            if kill and due is None and committed(model) - before >= (after or 0):
+                due = time.monotonic() + wait
+            if due is not None and time.monotonic() >= due:
+                end(process)
+            if time.monotonic() - begun > PATIENCE:
+                raise TimeoutError(f"{name} did not end within {PATIENCE:g} seconds")
+            time.sleep(POLL)
+    # A start that is refused ends by itself before its kill comes; it must not pass for one.
+    if process.returncode not in (0, -signal.SIGKILL if kill else 0):
         raise RuntimeError((folder / f"{name}.err").read_text(errors="replace")[-2000:])
     return Life(committed(model) - before, time.monotonic() - begun, resident)
 
 
-def command(folder: Path, model: Path) -> list[str]:
-    """`freshet train`, default settings."""
-    program = [sys.executable, "-c", "from freshet.cli import main; main()", "train", "--available-now"]
-    sets = {"store.root": model, "source.path": folder / "events", "source.event_types": "[click]"}
-    return program + [word for key, value in sets.items() for word in ("--set", f"{key}={value}")]
-
-
-def committed(model: Path) -> int:
-    """Micro-batches that have ended: the newest in the checkpoint counts them, for Spark keeps the last hundred only."""
-    names = [path.name for path in (model / "_checkpoint" / "commits").glob("*") if path.name.isdigit()]
-    return max(map(int, names), default=-1) + 1
-
-
-def memory(pid: int) -> int:
-    """Resident bytes of a process and its children (Linux; 0 elsewhere)."""
-    total = 0
-    proc = Path("/proc")
-    for folder in proc.iterdir() if proc.is_dir() else []:
-        try:
-            words = (folder / "stat").read_text().rpartition(")")[2].split()
-        except OSError:  # it ended meanwhile
-            continue
-        if folder.name.isdigit() and int(words[2]) == pid:  # its process group: the learner was started as a leader of one
-            total += int(words[21]) * os.sysconf("SC_PAGE_SIZE")
-    return total
+def sets(folder: Path, model: Path, kill: bool) -> dict[str, object]:
+    """The settings of a life."""
+    return {"store.root": model, "source.path": folder / "events", "source.event_types": "[click]", **(SHORT_LIVED if kill else {})}
 
 
 def compare(folder: Path, calm: Life, lives: list[Life], batches: int) -> Result:
@@ -182,7 +176,7 @@ def compare(folder: Path, calm: Life, lives: list[Life], batches: int) -> Result
     sums = {name: totals(found) for name, found in rows.items()}
     same = rows["calm"][-1].digest == rows["hurt"][-1].digest
     kept = sums["calm"] == sums["hurt"] and len(learned["calm"]) == len(learned["hurt"])
-    result = Result(" ".join((__doc__ or "").split("\n\n")[2].split()))
+    result = Result(" ".join((__doc__ or "").split("\n\n")[2].removeprefix("Kills: ").split()))
     result.figures = [
         Figure("soak.digest", f"digest after {len(lives) - 1} kills and {batches} micro-batches is that of the run never killed",
                float(same), beside=f"{rows['hurt'][-1].digest} / {rows['calm'][-1].digest}"),
@@ -215,8 +209,9 @@ def pace(learned: list, tenth: int) -> float:  # type: ignore[type-arg]
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(prog="soak.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--kills", type=int, default=100)
-    made.add_argument("--batches", type=int, default=1000, help="micro-batches")
+    made.add_argument("--only", action="append", choices=PARTS, help="one part (default: both)")
+    made.add_argument("--kills", type=int, default=200)
+    made.add_argument("--batches", type=int, help="micro-batches (default: 1,000 for kills, 2,000 for endurance)")
     made.add_argument("--events", type=int, default=200, help="events in a micro-batch (default: 200)")
     made.add_argument("--seed", type=int, default=1)
     made.add_argument("--folder", type=Path, help="keep everything there, and go on from there when started again")
