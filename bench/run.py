@@ -42,6 +42,7 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "scale": ("scale", "Twenty million ratings, and MLlib"),
     "daily": ("daily", "As events come, or at midnight"),
     "drift": ("drift", "Changes, and what is done about them"),
+    "attacks": ("attacks", "Fake accounts"),
 }
 NEEDS_DATA = ("quality", "real", "labels", "batch", "daily")
 

@@ -1,18 +1,20 @@
-"""How many events of a user, and of a user and an item, were accepted in each hour of event time.
+"""How many events of a user were accepted in each hour of event time, and of a user who had many how many on each item.
 
     held = Rates(most_user=1000, most_pair=60)
     by_user, by_pair = held.over(user_key, item_key, event_at)     which of these events are too many, as if in this order
-    held.note(user_key, item_key, event_at)                        after the commit: those that were accepted
+    held.note(user_key, item_key, event_at)                        after the commit: those that were accepted, in their order
 
-Hours are those of the events' own time, so a replay counts as the stream did. An hour is let go once the dedup window has
-passed it: an event of it would be late. Without a limit nothing is counted. Memory: an entry of about 30 bytes for each hour in
-which a user came, and one for each pair of user and item in it.
+An event is too much where its user had most_user in the hour; and where he had most_pair, and since then most_pair on that very
+item. Who has fewer has no entry for his items, and nothing is asked of them. Hours are those of the events' own time, so a replay
+counts as the stream did. An hour is let go once the dedup window has passed it: an event of it would be late. Without a limit
+nothing is counted. Memory: an entry of about 30 bytes for each hour in which a user came.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,13 +27,35 @@ _FEWEST = 1 << 16  # entries, before it is worth while to look which hours are o
 _NO_LIMIT = np.iinfo(np.int64).max
 
 
+class Accepted(NamedTuple):
+    """Events that were accepted, int64[n] each: who, what, when, in which version, and what puts those of one time in order."""
+
+    user_key: np.ndarray
+    item_key: np.ndarray
+    event_at: np.ndarray
+    version: np.ndarray
+    event_hash: np.ndarray
+    revision: np.ndarray
+
+
+class _Counted(NamedTuple):
+    """What stands for user and hour of events; each once, its number for each event, its events here, those before."""
+
+    user: np.ndarray
+    keys: np.ndarray
+    refs: np.ndarray
+    totals: np.ndarray
+    held: np.ndarray
+
+
 class Rates:
     """Accepted events by hour, against the most a user and a pair may have (None: any)."""
 
     def __init__(self, most_user: int | None = None, most_pair: int | None = None) -> None:
-        self._most = (most_user, most_pair)
-        self._tables = (_table(), _table())
+        self._most = [_NO_LIMIT if most is None else most for most in (most_user, most_pair)]
+        self._users, self._pairs = _table(), _table()
         self._full, self._open = _FEWEST, False
+        self._told: _Counted | None = None
 
     @contextmanager
     def unlimited(self) -> Iterator[None]:
@@ -45,52 +69,98 @@ class Rates:
     @property
     def limited(self) -> bool:
         """Whether there is a limit."""
-        return self._most != (None, None)
+        return min(self._most) < _NO_LIMIT
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory."""
-        return sum(table.nbytes for table in self._tables)
+        return self._users.nbytes + self._pairs.nbytes
 
     def over(self, user_key: np.ndarray, item_key: np.ndarray, event_at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(bool[n], bool[n]): events beyond the limit of their user, of their pair; what is refused counts for neither."""
-        n = len(event_at)
-        if not self.limited or self._open or not n:
-            return np.zeros(n, bool), np.zeros(n, bool)
-        refs, counts = [], []
-        for table, most, key in zip(self._tables, self._most, _keys(user_key, item_key, event_at), strict=True):
-            index = RowTable({})
-            refs.append(index.insert(key) if most is not None else np.zeros(n, np.int32))
-            rows = table.lookup(index.keys) if most is not None else np.full(1, -1, np.int32)
-            held = np.zeros(len(rows), np.int64)
-            held[rows >= 0] = table.column("events")[rows[rows >= 0]]
-            counts.append(held)
-        limits = [_NO_LIMIT if most is None else most for most in self._most]
-        found = np.full(n, PASSED, np.int32)
-        cap(*refs, *counts, *limits, found)
+        found = np.full(len(event_at), PASSED, np.int32)
+        if self.limited and not self._open and len(event_at):
+            told = self._counted(_hours(user_key, event_at))
+            heavy = told.held + told.totals > min(self._most)
+            if heavy.any():
+                at = np.flatnonzero(heavy[told.refs])
+                found[at], _ = self._judged(told.user[at], item_key[at], self._most)
         return found == BY_USER, found == BY_PAIR
 
     def note(self, user_key: np.ndarray, item_key: np.ndarray, event_at: np.ndarray) -> None:
         """Count accepted events."""
         if not self.limited or not len(event_at):
             return
-        hour = event_at // HOUR
-        for table, most, key in zip(self._tables, self._most, _keys(user_key, item_key, event_at), strict=True):
-            if most is not None:
-                rows = table.insert(key)
-                np.add.at(table.column("events"), rows, 1)
-                table.column("hour")[rows] = hour
+        told = self._counted(_hours(user_key, event_at))
+        heavy = told.held + told.totals > self._most[1]
+        if heavy.any():
+            at = np.flatnonzero(heavy[told.refs])
+            _, (keys, events, pair) = self._judged(told.user[at], item_key[at], [_NO_LIMIT, self._most[1]], refuse=False)
+            _put(self._pairs, keys, pair, event_at[at], events)
+        _put(self._users, told.keys, told.refs, event_at, told.held + told.totals)
+        self._told = None
+
+    def recall(
+        self, users: Iterable[tuple[np.ndarray, np.ndarray]], every: Callable[[], Iterable[Accepted]]
+    ) -> None:
+        """Count what was accepted before, as if noted: who and when, in parts and in no order; and where items of some count also
+        the rest, which is asked for then."""
+        for user_key, event_at in users:
+            told = self._counted(_hours(user_key, event_at))
+            _put(self._users, told.keys, told.refs, event_at, told.held + told.totals)
+            self._told = None
+        if not len(self._users) or self._users.column("events").max() <= self._most[1]:
+            return
+        kept = []
+        for part in every():
+            many = _held(self._users, _hours(part.user_key, part.event_at)) > self._most[1]
+            kept.append(Accepted(*(column[many] for column in part)))
+        columns = [np.concatenate(column) for column in zip(*kept, strict=True)]
+        who, what, when, version, event_hash, revision = columns
+        order = np.lexsort((revision, event_hash, when, version))  # by version, and in it as they were learned
+        again = Rates(None, self._most[1])
+        again.note(who[order], what[order], when[order])
+        self._pairs = again._pairs
+
+    def _counted(self, user: np.ndarray) -> _Counted:
+        """The events by user and hour; what was asked of is noted next, mostly, and need not be counted twice."""
+        if self._told is None or not np.array_equal(self._told.user, user):
+            index = RowTable({})
+            refs = index.insert(user)
+            keys = index.keys.copy()
+            self._told = _Counted(user, keys, refs, np.bincount(refs, minlength=len(keys)), _held(self._users, keys))
+        return self._told
+
+    def _judged(
+        self, user: np.ndarray, item_key: np.ndarray, most: list[int], refuse: bool = True
+    ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """(int32[n] as kernels.limits.cap, (keys of pairs, their events after these, the pair of each event))."""
+        pair = mix(user.view(np.uint64) ^ mix(item_key.view(np.uint64))).view(np.int64)
+        users, pairs = RowTable({}), RowTable({})
+        refs = users.insert(user), pairs.insert(pair)
+        counts = _held(self._users, users.keys), _held(self._pairs, pairs.keys)
+        found = np.empty(len(user), np.int32)
+        cap(*refs, *counts, *most, refuse, found)
+        return found, (pairs.keys, counts[1], refs[1])
 
     def forget(self, oldest: int) -> None:
         """Let go of the hours before that of `oldest` (microseconds), once half of what is held may be of them."""
-        if max(map(len, self._tables)) <= self._full:
+        if len(self._users) <= self._full:
             return
-        self._tables = (_since(self._tables[0], oldest // HOUR), _since(self._tables[1], oldest // HOUR))
-        self._full = max(_FEWEST, 2 * max(map(len, self._tables)))
+        self._users, self._pairs = (_since(table, oldest // HOUR) for table in (self._users, self._pairs))
+        self._full, self._told = max(_FEWEST, 2 * len(self._users)), None
 
 
 def _table() -> RowTable:
     return RowTable({"events": (np.int32, 0), "hour": (np.int32, 0)})
+
+
+def _put(table: RowTable, keys: np.ndarray, refs: np.ndarray, event_at: np.ndarray, events: np.ndarray) -> None:
+    """Rows of the keys with these counts, and with the hours of the events that refs int32[n] stand for."""
+    rows, hours = table.insert(keys), np.empty(len(keys), np.int32)
+    hours[refs] = event_at // HOUR
+    table.column("hour")[rows] = hours
+    table.column("events")[rows] = events
 
 
 def _since(table: RowTable, hour: int) -> RowTable:
@@ -102,7 +172,14 @@ def _since(table: RowTable, hour: int) -> RowTable:
     return left
 
 
-def _keys(user_key: np.ndarray, item_key: np.ndarray, event_at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """int64[n] twice: what stands for user and hour, and for user, item and hour."""
-    user = mix(mix(user_key.view(np.uint64)) ^ (event_at // HOUR).view(np.uint64))
-    return user.view(np.int64), mix(user ^ mix(item_key.view(np.uint64))).view(np.int64)
+def _hours(user_key: np.ndarray, event_at: np.ndarray) -> np.ndarray:
+    """int64[n]: what stands for a user and an hour."""
+    return mix(user_key.view(np.uint64) ^ mix((event_at // HOUR).view(np.uint64))).view(np.int64)
+
+
+def _held(table: RowTable, keys: np.ndarray) -> np.ndarray:
+    """int64: events that were counted under each key."""
+    rows = table.lookup(keys)
+    held = np.zeros(len(rows), np.int64)
+    held[rows >= 0] = table.column("events")[rows[rows >= 0]]
+    return held

@@ -1,28 +1,30 @@
 """Counting what accounts do, one event after the other, against what they may.
 
-    cap         an event is refused where its user, or the pair of user and item, has had as many as it may in that hour
+    cap         an event is refused where its user, or the pair of user and item, has had as many as it may in its hour
     numbered    the how-manieth event of its row each one is
 """
 
 from __future__ import annotations
 
-from freshet.kernels.compiled import IN_I4, OUT_I4, OUT_I8, compiled, int64, void
+from freshet.kernels.compiled import IN_I4, OUT_I4, OUT_I8, boolean, compiled, int64, void
 
 PASSED, BY_USER, BY_PAIR = range(3)
 
 
-@compiled(void(IN_I4, IN_I4, OUT_I8, OUT_I8, int64, int64, OUT_I4))
-def cap(user_ref, pair_ref, users, pairs, most_user, most_pair, out):  # type: ignore[no-untyped-def]
+@compiled(void(IN_I4, IN_I4, OUT_I8, OUT_I8, int64, int64, boolean, OUT_I4))
+def cap(user_ref, pair_ref, users, pairs, most_user, most_pair, refuse, out):  # type: ignore[no-untyped-def]
     """out int32[n] = PASSED, BY_USER or BY_PAIR of events in their order; users and pairs int64[r] are what there was of each
-    before and count on, of those that passed."""
+    before and count on, of those that passed: all, unless some are refused. Pairs count where the user has had most_pair."""
     for e in range(user_ref.shape[0]):
         u, p = user_ref[e], pair_ref[e]
-        if users[u] >= most_user:
+        out[e] = PASSED
+        if refuse and users[u] >= most_user:
             out[e] = BY_USER
-        elif pairs[p] >= most_pair:
+        elif users[u] < most_pair:
+            users[u] += 1
+        elif refuse and pairs[p] >= most_pair:
             out[e] = BY_PAIR
         else:
-            out[e] = PASSED
             users[u] += 1
             pairs[p] += 1
 

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from freshet.errors import StateDamaged
 from freshet.pipelines import text_keys
+from freshet.rates import Accepted
 from freshet.schema import EVENTS, IDS
 from freshet.store.files import Condition, batches_of, rows_of
 from freshet.store.snapshots import History, Snapshot
@@ -35,11 +36,24 @@ def dedup_keys(tables: Tables, history: History, version: int, oldest: int) -> p
     return pa.concat_tables([found, before.filter(held)])
 
 
-def accepted_at(tables: Tables, history: History, version: int, since: int) -> Iterator[pa.Table]:
-    """user_id, item_id, event_at of the events accepted on the path of `version` with event_at >= `since` (µs since 1970)."""
+def users_since(tables: Tables, history: History, version: int, since: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(user keys, event_at) of the events accepted on the path of `version` with event_at >= `since` (µs since 1970)."""
+    for part in _since(tables, history, version, since, ("user_id", "event_at")):
+        yield text_keys.hashed(part.column("user_id")), part.column("event_at").cast(pa.int64()).to_numpy()
+
+
+def _since(tables: Tables, history: History, version: int, since: int, wanted: Sequence[str]) -> Iterator[pa.Table]:
     commits = [commit for commit in history.commits(version) if commit.accepted_count]
-    wanted = ("user_id", "item_id", "event_at")
     yield from batches_of(tables, EVENTS.name, commits, wanted, ("event_at", ">=", since), version=version)
+
+
+def accepted_since(tables: Tables, history: History, version: int, since: int) -> Iterator[Accepted]:
+    """The same events, with all that says what they were and in which order they were learned."""
+    wanted = ("user_id", "item_id", "event_at", "snapshot_version", "event_id", "revision")
+    for part in _since(tables, history, version, since, wanted):
+        user, item, event = (text_keys.hashed(part.column(name)) for name in ("user_id", "item_id", "event_id"))
+        at = part.column("event_at").cast(pa.int64()).to_numpy()
+        yield Accepted(user, item, at, part.column("snapshot_version").to_numpy(), event, part.column("revision").to_numpy())
 
 
 def _keyed(parts: Iterable[pa.Table]) -> pa.Table:

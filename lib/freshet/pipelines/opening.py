@@ -19,7 +19,6 @@ from freshet.pipelines.assembly import dedup_window, label_wait, new_head
 from freshet.pipelines.learned_events import dedup_keys, id_checks
 from freshet.pipelines.micro_batch import columns_of, kinds_of
 from freshet.pipelines.rows import from_arrow
-from freshet.pipelines.text_keys import hashed
 from freshet.rates import HOUR
 from freshet.revisions import newest
 from freshet.settings import Settings
@@ -118,11 +117,9 @@ def load_memory(head: Head, reading: Reading, settings: Settings) -> None:
 
 def load_rates(head: Head, reading: Reading, oldest: int) -> None:
     """Know how many events of each hour from that of `oldest` on were accepted, where there is a limit."""
-    if not head.rates.limited:
-        return
-    for part in stored.accepted_at(reading.tables, reading.history, reading.version, oldest // HOUR * HOUR):
-        user, item = (hashed(part.column(name)) for name in ("user_id", "item_id"))
-        head.rates.note(user, item, times(part.column("event_at")))
+    if head.rates.limited:
+        where = (reading.tables, reading.history, reading.version, oldest // HOUR * HOUR)
+        head.rates.recall(stored.users_since(*where), lambda: stored.accepted_since(*where))
 
 
 def load_waiting(head: Head, reading: Reading, settings: Settings) -> None:
