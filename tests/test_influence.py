@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from planted import ITEM_KEYS, SECOND, USER_KEYS, Lab, checkerboard, key, part, settings
 
-from freshet.influence import LimitSpec, weigh
+from freshet.influence import LimitSpec, shares, weigh
 from freshet.kernels.optimizers import OPTIMIZERS
 from freshet.learner import Learned
 from freshet.models.contract import Events
@@ -112,16 +112,15 @@ def test_warming_slows_what_is_shared_and_not_the_account_s_own_row(name: str) -
     np.testing.assert_array_equal(told.changes["user"][0].values, slow.changes["user"][0].values)
 
 
-def test_warming_counts_an_account_s_events_from_its_first() -> None:
+def test_warming_goes_by_what_an_account_did_before_the_micro_batch() -> None:
+    """All that a new account does at once counts as its first event does."""
     one = lab("mf")
     events = mixed(*(replace(flood(8, user), event_at=flood(8, user).event_at + user) for user in (1, 2)))
-    trust = weigh(one.head, events, LimitSpec(warm_up=4))
-    for user in (1, 2):
-        mine = trust.trust[events.user_key == USER_KEYS[user]]
-        np.testing.assert_allclose(mine, [0.25, 0.5, 0.75, 1, 1, 1, 1, 1])
+    np.testing.assert_allclose(weigh(one.head, events, LimitSpec(warm_up=4)).trust, 0.25)
     one.learn(events)
-    later = weigh(one.head, replace(events, event_at=events.event_at + 10**9), LimitSpec(warm_up=12))
-    np.testing.assert_allclose(later.trust[events.user_key == USER_KEYS[1]], [9 / 12, 10 / 12, 11 / 12, 1, 1, 1, 1, 1])
+    later = replace(events, event_at=events.event_at + 10**9)
+    np.testing.assert_allclose(weigh(one.head, later, LimitSpec(warm_up=12)).trust, 0.75)
+    assert len(weigh(one.head, later, LimitSpec(warm_up=9)).trust) == 0
 
 
 def strangers(n: int, item: int, start: int) -> Events:
@@ -135,7 +134,7 @@ def test_a_crowd_of_new_accounts_on_one_item_counts_for_what_one_may_expect(name
     free, held = lab(name), lab(name, "limits.burst=2", "limits.burst_events=20")
     for one in (free, held):
         one.learn(checkerboard(600))
-    crowd = mixed(checkerboard(400, start=600), strangers(300, 7, 600), strangers(40, 8, 600))
+    crowd = mixed(checkerboard(400, start=600), strangers(300, 7, 600), strangers(15, 8, 600))
     without, within = free.learn(crowd), held.learn(crowd)
     assert without.limited == {} and within.limited["burst_items"] == 1 and within.limited["burst_events"] == 300
     column = free.head.blocks["popularity"].width - 1
@@ -152,8 +151,9 @@ def test_a_burst_is_judged_against_those_who_are_known() -> None:
     assert len(weigh(lab("mf").head, everybody, spec).trust) == 0  # nobody is known: nothing to hold it against
     crowd = mixed(known, strangers(200, 7, 600))
     trust = weigh(one.head, crowd, spec)
-    old = int((known.item_key == ITEM_KEYS[7]).sum())
-    most = max(20, 2.0 * (old + 10) * 200 / 400)
+    old, share = int((known.item_key == ITEM_KEYS[7]).sum()), shares(one.head, ITEM_KEYS[7:8])[0]
+    assert 0.02 < share < 0.07
+    most = 2.0 * 200 * (old + 100 * share + 1) / 500
     assert trust.trust.sum() == pytest.approx(400 + most, rel=1e-5)
     assert (trust.trust[np.isin(crowd.user_key, USER_KEYS)] == 1).all()
     again = weigh(one.head, crowd, replace(spec, burst_events=500))

@@ -1,11 +1,13 @@
 """How far each event of a micro-batch may move what users share, and who moved it most.
 
-    warming    the n-th event of an account, n from 1, moves it n / warm_up of its way             where n < warm_up
-    burst      events of young accounts on an item count for no more than `burst` times what accounts that are not young
-               make one expect, which is (their events on it + 10) * young events / theirs          from burst_events of them on
+    warming    events of an account that has had n before this micro-batch move it (n + 1) / warm_up of their way, n + 1 < warm_up
+    burst      Y events of young accounts, y of them on an item: together they count for no more than `burst` times
+               Y (k + 100 p + 1) / (K + 100), K, k the events of the others, p the item's share of all events so far; where y is
+               burst_events or more
     change     the lengths of the steps of one account's events add up to user_change at most in a micro-batch
 
-A user's own row always takes its whole step. What is young follows from the head, so a replay weighs as the stream did.
+A user's own row always takes its whole step. How many events an account has had is known from the head, so a replay weighs as the
+stream did.
 After Chirita, Nejdl and Zamfir, WIDM 2005, and Mobasher et al., ACM TOIT 7(4), 2007, for what gives fake profiles away.
 """
 
@@ -16,13 +18,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from freshet.head import Head
-from freshet.kernels.limits import numbered
+from freshet.head import TOTALS, Head
 from freshet.kernels.rows import RowTable
 from freshet.models.contract import Events, ShardResult
-from freshet.schema import HISTORY
+from freshet.schema import HISTORY, POPULARITY
 
-SMOOTH = 10  # events of known accounts that are taken for granted: without any an item would have no expectation at all
+PRIOR = 100  # events that an item's share of the past counts for beside what known accounts do now
 TOLD = 10  # users and items that a version names
 TRIES = 4  # times a round is learned until nobody is over his limit
 SLACK, FULL = 1.001, 0.9  # times a limit: what is not worth learning again for, from where on nothing more is given
@@ -81,28 +82,37 @@ def weigh(head: Head, events: Events, spec: LimitSpec) -> Trust:
     trust, told = np.ones(len(events), np.float32), {}
     if spec.burst is not None:
         young = before[user] < spec.young
-        throttled = _burst(item, young, len(items), spec)
+        throttled = _burst(item, young, shares(head, items.keys), spec)
         if throttled is not None:
             trust[young] = throttled[item[young]]
             told = {"burst_items": int((throttled < 1).sum()), "burst_events": int((trust < 1).sum())}
     if spec.warm_up is not None:
-        number = np.empty(len(events), np.int64)
-        numbered(user, before, number)
-        warming = number + 1 < spec.warm_up
+        number = before[user] + 1
+        warming = number < spec.warm_up
         if warming.any():
-            trust[warming] *= ((number[warming] + 1) / spec.warm_up).astype(np.float32)
+            trust[warming] *= (number[warming] / spec.warm_up).astype(np.float32)
             told["warming_events"] = int(warming.sum())
     return Trust(users.keys, user, items.keys, item, trust if (trust < 1).any() else _NONE, told)
 
 
-def _burst(item: np.ndarray, young: np.ndarray, items: int, spec: LimitSpec) -> np.ndarray | None:
+def shares(head: Head, items: np.ndarray) -> np.ndarray:
+    """float64: the share of each of these items of all events that the head has counted."""
+    total = head.tables[TOTALS].column("count")
+    rows = head.lookup(POPULARITY, items)
+    found = np.zeros(len(items))
+    found[rows >= 0] = head.tables[POPULARITY].column("count")[rows[rows >= 0]] / max(int(total.sum()), 1)
+    return found
+
+
+def _burst(item: np.ndarray, young: np.ndarray, share: np.ndarray, spec: LimitSpec) -> np.ndarray | None:
     """float32[items]: what an event of a young account on the item counts; None where all count in full."""
     new, known = int(young.sum()), int(len(young) - young.sum())
     if spec.burst is None or new < spec.burst_events or known < spec.burst_events:
         return None
-    fresh, old = np.bincount(item[young], minlength=items), np.bincount(item[~young], minlength=items)
-    most = np.maximum(spec.burst_events, spec.burst * (old + SMOOTH) * new / known)
-    return np.minimum(1.0, most / np.maximum(fresh, 1)).astype(np.float32) if (fresh > most).any() else None
+    fresh, old = (np.bincount(item[which], minlength=len(share)) for which in (young, ~young))
+    most = spec.burst * new * (old + PRIOR * share + 1) / (known + PRIOR)
+    over = (fresh > most) & (fresh >= spec.burst_events)
+    return np.where(over, most / np.maximum(fresh, 1), 1.0).astype(np.float32) if over.any() else None
 
 
 class Budget:

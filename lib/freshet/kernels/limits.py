@@ -1,8 +1,4 @@
-"""Counting what accounts do, one event after the other, against what they may.
-
-    cap         an event is refused where its user, or the pair of user and item, has had as many as it may in its hour
-    numbered    the how-manieth event of its row each one is
-"""
+"""Counting what accounts do, one event after the other, against what they may in an hour."""
 
 from __future__ import annotations
 
@@ -27,11 +23,3 @@ def cap(user_ref, pair_ref, users, pairs, most_user, most_pair, refuse, out):  #
         else:
             users[u] += 1
             pairs[p] += 1
-
-
-@compiled(void(IN_I4, OUT_I8, OUT_I8))
-def numbered(refs, before, out):  # type: ignore[no-untyped-def]
-    """out int64[n] = events of the row of each event before it; before int64[r] counts on."""
-    for e in range(refs.shape[0]):
-        out[e] = before[refs[e]]
-        before[refs[e]] += 1
