@@ -5,7 +5,7 @@ stream, after six tenths of it. `push` takes fillers at random, `average` gives 
 popular they are), `bandwagon` takes the 10 most popular items and others at random, `nuke` rates targets lowest, which clicks
 cannot say. Targets are items of middle popularity, of nuke those that stood in most lists. The hit rate is the share of real users
 known at the end in whose list of 10 a target is, mean of the targets. `off`: no limit. `default`: what nobody sets. `strict`:
-warm_up 50, young 50, burst 2 from 5 events on, user_change a twentieth of the default. `trimmed`: strict, with that merge rule.
+warm_up 20, young 50, burst 2 from 5 events on, user_change a twentieth of the default. `trimmed`: strict, with that merge rule.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from arrays import Arrays, chosen, events, keys
 from figures import Figure, Options, Result, Stages, Table, middle
-from prequential_runs import Triples, ratings
+from prequential_runs import Sums, Triples, ratings
 from public_sets import NotThere
 
 from freshet.demo.generator import Stream
@@ -32,7 +32,7 @@ SIZE, FILLERS, TARGETS, K = 1000, 40, 3, 10
 BEGIN, END = 0.6, 0.65
 KINDS, SHARES = ("push", "average", "bandwagon", "nuke"), (0.01, 0.03, 0.05)
 NONE = ("limits.user_events=null", "limits.pair_events=null", "limits.user_change=null", "limits.burst=null")
-STRICT = ("limits.warm_up=50", "limits.young=50", "limits.burst=2", "limits.burst_events=5", "limits.user_change=250")
+STRICT = ("limits.warm_up=20", "limits.young=50", "limits.burst=2", "limits.burst_events=5", "limits.user_change=250")
 GUARDS = {"off": NONE, "default": (), "strict": STRICT, "trimmed": (*STRICT, "model.merge=trimmed")}
 WINDOW = 1 << 60  # microseconds: nothing is late here
 
@@ -78,19 +78,18 @@ def _some(triples: Triples, at: np.ndarray) -> Triples:
 
 def _attacked(victim: Victim, options: Options, result: Result) -> None:
     """The table of one set, and of 5 % the figure: hit rate with the default limits over that without, and with strict ones."""
-    quiet = {guard: learned(victim, victim.triples, sets)[0] for guard, sets in GUARDS.items()}
-    rows = [[victim.name, *(f"{guard}" for guard in GUARDS), "fake among the users named by `movers`"]]
+    calm = {guard: learned(victim, victim.triples, sets) for guard, sets in GUARDS.items()}
+    quiet = {guard: run.arrays for guard, run in calm.items()}
+    rows = [[victim.name, *GUARDS, "fake among the users named by `movers`, off"]]
     targets = {kind: targets_of(victim, quiet["off"], kind, options.seed) for kind in KINDS if victim.values or kind != "nuke"}
     for kind, mine in targets.items():
         base = [f"{hit_rate(one, mine, victim):.4f}" for one in quiet.values()]
         rows.append([f"{kind}: none", *base, ""])
         for share in (SHARES[-1:] if options.quick else SHARES):
             hurt = attacked(victim.triples, kind, share, mine, victim.values, options.seed)
-            found, named = {}, 0.0
-            for guard, sets in GUARDS.items():
-                arrays, named = learned(victim, hurt, sets)
-                found[guard] = hit_rate(arrays, mine, victim)
-            rows.append([f"{kind}: {share:.0%}", *(f"{value:.4f}" for value in found.values()), f"{named:.0%}"])
+            runs = {guard: learned(victim, hurt, sets) for guard, sets in GUARDS.items()}
+            found = {guard: hit_rate(run.arrays, mine, victim) for guard, run in runs.items()}
+            rows.append([f"{kind}: {share:.0%}", *(f"{value:.4f}" for value in found.values()), f"{runs['off'].named:.0%}"])
             if share == SHARES[-1]:
                 for guard in ("default", "strict"):
                     change, without = (found[one] - hit_rate(quiet[one], mine, victim) for one in (guard, "off"))
@@ -99,6 +98,7 @@ def _attacked(victim: Victim, options: Options, result: Result) -> None:
                     result.figures.append(Figure(
                         f"attacks.{victim.name}.{kind}.{guard}", what, change / without if without else None, beside=beside,
                         missing="" if without else "the attack changes nothing"))
+    rows.append([f"{calm['off'].metric}, nobody attacks", *(f"{run.value:.4f}" for run in calm.values()), ""])
     result.tables.append(Table(f"Hit rate of the targets, {victim.name}, {len(victim.triples.user):,} events", rows))
 
 
@@ -145,17 +145,31 @@ def _fillers(rng: np.random.Generator, kind: str, items: np.ndarray, counts: np.
     return np.concatenate([top, rest])
 
 
-def learned(victim: Victim, triples: Triples, sets: tuple[str, ...]) -> tuple[Arrays, float]:
-    """A learner after all events, and the share of fake ones among the users named by the versions that were attacked."""
-    arrays, timer = Arrays(chosen(*victim.sets, "metrics.sample=8", *sets)), Stages()
+@dataclass(frozen=True)
+class Learned:
+    """A learner after all events; the share of fake ones among the users named by the versions that were attacked; the served
+    metric of all events and its name."""
+
+    arrays: Arrays
+    named: float
+    metric: str
+    value: float
+
+
+def learned(victim: Victim, triples: Triples, sets: tuple[str, ...]) -> Learned:
+    """A learner over all events, in micro-batches of SIZE."""
+    arrays, timer, sums = Arrays(chosen(*victim.sets, "metrics.sample=64", *sets)), Stages(), Sums()
     real, named = set(keys(np.unique(victim.triples.user), USER).tolist()), []
     fake = ~np.isin(triples.user, np.unique(victim.triples.user))
     for begin in range(0, len(triples.user), SIZE):
         part = slice(begin, begin + SIZE)
         told = arrays.step(passed(arrays, triples[part], begin), timer)
+        for metric in told.metrics:
+            sums.add(metric)
         if fake[part].any():
             named += [mover.key not in real for mover in told.movers if mover.space == "user"]
-    return arrays, float(np.mean(named)) if named else float("nan")
+    model, metric = arrays.learner.model.name, "rmse" if victim.values else "ndcg@10"
+    return Learned(arrays, float(np.mean(named)) if named else float("nan"), metric, sums.value(metric, "served", model))
 
 
 def passed(arrays: Arrays, part: Triples, begin: int) -> Events:
