@@ -101,7 +101,9 @@ def show_json(result: Any) -> None:
 
 @contextmanager
 def session(settings: Settings) -> Iterator[SparkSession]:
-    """A Spark session with the settings, stopped at the end."""
+    """A Spark session with the settings, stopped at the end; files it and this process create are as store.permissions says."""
+    if settings.store.umask is not None:
+        os.umask(settings.store.umask)  # before Java starts, which takes it over
     spark = _session(settings)
     try:
         yield spark
