@@ -109,11 +109,12 @@ kafka: .venv/ready
 	@command -v mvn >/dev/null && $(MAKE) -s .venv/kafka/ready || \
 	  echo "No jars of Kafka (they come through Maven, mvn): the tests with Kafka are skipped."
 
-.venv/kafka/ready: $(wildcard tests/kafka/*.xml)
+.venv/kafka/ready: $(wildcard tests/kafka/*.xml) tests/kafka/jars.sha256
 	@echo "Fetching a broker of Kafka and Spark's connector through Maven, once."
 	@rm -rf .venv/kafka && mkdir -p .venv/kafka
 	@for name in connector broker; do \
 	  mvn -q -B -f tests/kafka/$$name.xml $(COPY) -DincludeScope=runtime -DoutputDirectory=$(CURDIR)/.venv/kafka/$$name || exit 2; done
+	@.venv/bin/python tests/kafka/pinned.py .venv/kafka
 	@touch $@
 
 .venv/bench: .venv/ready

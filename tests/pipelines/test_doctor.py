@@ -54,7 +54,7 @@ def test_a_sound_model_passes_and_nothing_is_left_behind(site: Site) -> None:
     site.train()
     before = sorted(path.name for path in (site.folder / "model").iterdir())
     checks = [*doctor.of_storage(site.spark, site.settings()), *doctor.of_model(site.spark, site.settings(), True)]
-    assert [check.name for check in checks] == ["spark", "round trip", "model", "checkpoint", "chain", "orphans", "requests", "digest"]
+    assert [check.name for check in checks] == ["spark", "jars", "round trip", "model", "checkpoint", "chain", "orphans", "requests", "digest"]
     assert {check.state for check in checks} == {OK}, checks
     assert sorted(path.name for path in (site.folder / "model").iterdir()) == before
 

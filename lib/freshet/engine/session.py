@@ -136,6 +136,8 @@ def build(settings: SparkSettings, kafka: bool = False) -> SparkSession:
         remedy = f"Spark 4.2 needs Java 17 or newer; {wanted} fetched once from Maven (see the lines above)."
         raise EngineRefused("The Java process ended before Spark started.", remedy=remedy, jar=DELTA_JAR) from error
     spark.sparkContext.setLogLevel("ERROR")
+    if "spark.jars.packages" in conf:
+        jars.check_fetched(conf)
     check_session(spark)
     return spark
 
