@@ -21,7 +21,11 @@ _ADDRESSES = ("spark.driver.bindAddress", "spark.driver.host")
 _IS_PATH = re.compile(r"(?i)(keytab|keystore|truststore)$")  # read before Spark starts, and no secret
 # Names whose values Spark blanks in its UI, in an event log and in SET: those that stand for secrets in our settings.
 _NAMES = "secret|password|token|key|jaas|credential"
-REDACTION = {"spark.redaction.regex": f"(?i){_NAMES}", "spark.sql.redaction.options.regex": f"(?i)url|{_NAMES}"}
+_ADDRESS = r"://[^/@\s]+@|[^\s/@:]+:[^\s/@]+@"  # one with a password in it: Spark asks of values too
+REDACTION = {
+    "spark.redaction.regex": f"(?i){_NAMES}|{_ADDRESS}",
+    "spark.sql.redaction.options.regex": f"(?i)url|{_NAMES}",
+}
 
 
 def loopback(conf: Mapping[str, str]) -> dict[str, str]:

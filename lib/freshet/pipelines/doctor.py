@@ -27,6 +27,7 @@ from freshet.pipelines.opening import Reading, load_head, open_reading
 from freshet.pipelines.starting import check_checkpoint
 from freshet.schema import REQUESTS, SNAPSHOTS
 from freshet.settings import Settings
+from freshet.settings.secrets import redacted
 from freshet.store.decisions import open_requests
 from freshet.store.files import all_rows
 from freshet.store.lock import holder_of
@@ -51,7 +52,8 @@ class Check:
     remedy: str = ""
 
     def __str__(self) -> str:
-        return f"{self.state:<5} {self.name:<14} {self.found}" + (f" {self.remedy}" if self.remedy else "")
+        text: str = redacted(f"{self.found} {self.remedy}".rstrip())
+        return f"{self.state:<5} {self.name:<14} {text}"
 
 
 def of_machine(settings: Settings) -> Iterator[Check]:
