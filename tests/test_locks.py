@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import re
 import tomllib
@@ -83,6 +84,15 @@ def test_a_lock_has_what_its_extra_asks_for() -> None:
     asked = {name for extra in PROJECT["optional-dependencies"].values() for name in names(extra)}
     assert asked | names(PROJECT["dependencies"]) <= there
     assert not set(PROJECT["optional-dependencies"]) - set(make.LOCKS) - {"plot"}  # matplotlib is in test
+
+
+def test_what_is_installed_is_what_is_pinned() -> None:
+    def others(pinned: dict[str, str]) -> list[str]:
+        return [name for name, wanted in pinned.items() if importlib.metadata.version(name) != wanted]
+
+    here = {name: PINS[name] for lock in ("run", "test") for name in make.entries(TEXTS[lock])}
+    assert len(here) > 50 and others(here) == []
+    assert others({"click": "1"}) == ["click"]
 
 
 def test_shares_build_on_each_other_and_miss_nothing() -> None:
