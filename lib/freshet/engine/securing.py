@@ -40,7 +40,7 @@ def before_java() -> None:
 
 
 def as_this_process() -> dict[str, str]:
-    """Hadoop takes away its own 022 from what it creates, whatever the umask; this is that of the process."""
+    """Hadoop has a mask of its own, 022, for what it creates; this is that of the process."""
     umask = os.umask(0o077)
     os.umask(umask)
     return {"spark.hadoop.fs.permissions.umask-mode": f"{umask:03o}"}
