@@ -7,6 +7,9 @@ MAKEFLAGS += --no-print-directory
 export NUMBA_CACHE_DIR := $(CURDIR)/.venv/numba
 
 PIP := .venv/bin/python -m pip --disable-pip-version-check
+# Packages whose sha256 stands in a lock file, and no others: nothing is resolved, and what has no wheel is built with what
+# build.lock brought.
+LOCKED := $(PIP) install --quiet --require-hashes --no-deps --no-build-isolation
 COPY := org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies
 DELTA := io.delta:delta-spark_4.2_2.13:4.4.0
 
@@ -20,7 +23,7 @@ WILL_DO := import sys; assert sys.version_info >= (3, 11); import ensurepip, ven
 NO_PYTHON := Freshet needs Python 3.11 or newer with its venv module, and no such Python is on PATH: apt install python3 \
 python3-venv (Debian, Ubuntu) or brew install python@3.13 (Homebrew) brings it.
 
-.PHONY: help audit sbom demo demo-kafka kafka test lint type check bench soak package clean tools setup
+.PHONY: help audit sbom lock demo demo-kafka kafka test lint type check bench soak package clean tools setup
 
 help: ## print this list
 	@echo "make TARGET, where TARGET is one of"
@@ -58,8 +61,15 @@ audit: .venv/audit ## ask for advisories on every pinned package
 sbom: .venv/audit ## list what is installed, as CycloneDX, into dist/
 	@mkdir -p dist && .venv/bin/cyclonedx-py environment .venv --output-file dist/freshet.cdx.json && echo dist/freshet.cdx.json
 
+lock: .venv/lock ## write the hashes of all pinned packages into requirements/
+	@.venv/bin/python requirements/make.py
+
+.venv/lock: .venv/ready
+	@$(LOCKED) --requirement requirements/lock.lock
+	@touch $@
+
 .venv/audit: .venv/ready
-	@$(PIP) install --quiet --constraint constraints.txt --editable '.[audit]'
+	@$(LOCKED) --requirement requirements/audit.lock
 	@touch $@
 
 package: .venv/ready ## build the wheel into dist/
@@ -82,13 +92,16 @@ tools:
 	    PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=lib "$$python" -m freshet.java >/dev/null || exit 2; exit 0; fi; done; \
 	echo "$(NO_PYTHON)" >&2; exit 2
 
-.venv/ready: pyproject.toml constraints.txt
+.venv/ready: pyproject.toml $(addprefix requirements/,build.lock run.lock test.lock)
 	@for python in $(CANDIDATES); do \
 	  if "$$python" -c '$(WILL_DO)' 2>/dev/null; then found="$$python"; break; fi; done; \
 	if [ -z "$$found" ]; then echo "$(NO_PYTHON)" >&2; exit 2; fi; \
 	if [ ! -x .venv/bin/python ]; then echo "Making .venv with $$("$$found" --version)."; "$$found" -m venv .venv; fi
 	@echo "Installing Spark, Delta Lake, numba and the test tools into .venv: half a gigabyte, some minutes, once."
-	@$(PIP) install --quiet --constraint constraints.txt --editable '.[test]'
+	@$(LOCKED) --requirement requirements/build.lock
+	@$(LOCKED) --requirement requirements/run.lock --requirement requirements/test.lock
+	@$(PIP) install --quiet --no-deps --no-build-isolation --no-index --editable .
+	@$(PIP) check >/dev/null || { $(PIP) check; exit 2; }
 	@touch $@
 
 # Some tests need a broker and Spark's connector. Without them they are skipped, and fail where CI is set.
@@ -96,17 +109,18 @@ kafka: .venv/ready
 	@command -v mvn >/dev/null && $(MAKE) -s .venv/kafka/ready || \
 	  echo "No jars of Kafka (they come through Maven, mvn): the tests with Kafka are skipped."
 
-.venv/kafka/ready: $(wildcard tests/kafka/*.xml)
+.venv/kafka/ready: $(wildcard tests/kafka/*.xml) tests/kafka/jars.sha256
 	@echo "Fetching a broker of Kafka and Spark's connector through Maven, once."
 	@rm -rf .venv/kafka && mkdir -p .venv/kafka
 	@for name in connector broker; do \
 	  mvn -q -B -f tests/kafka/$$name.xml $(COPY) -DincludeScope=runtime -DoutputDirectory=$(CURDIR)/.venv/kafka/$$name || exit 2; done
+	@.venv/bin/python tests/kafka/pinned.py .venv/kafka
 	@touch $@
 
 .venv/bench: .venv/ready
 	@echo "Installing the peers of the benchmarks into .venv, once."
-	@$(PIP) install --quiet --constraint constraints.txt --editable '.[test,bench]'
-	@$(PIP) install --quiet --constraint constraints.txt --only-binary :all: --editable '.[vowpalwabbit]' || \
+	@$(LOCKED) --requirement requirements/bench.lock
+	@$(LOCKED) --only-binary :all: --requirement requirements/vowpalwabbit.lock || \
 	  echo "Vowpal Wabbit has no wheel here; its line is left out."
 	@touch $@
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from freshet.engine.banner import BANNER
+from freshet.engine.banner import BANNER, _shown
 
 LIB = Path(__file__).parents[2] / "lib"
 CODE = """
@@ -36,3 +36,8 @@ def test_only_the_warning_is_kept_back(inside: str) -> None:
     lines = done.stderr.splitlines()
     assert lines[:4] == ["mine", "first", f"second {BANNER.decode()}", "late"]
     assert lines[-1] == ("mine after" if inside == "pass" else "ValueError: odd")
+
+
+def test_a_password_inside_of_an_address_is_kept_back() -> None:
+    assert _shown(b"at hdfs://ann:canary@host/model\n") == b"at hdfs://[redacted]@host/model\n"
+    assert _shown(b"ann@host: \xff\n") == b"ann@host: \xff\n"  # what is no text passes as it is

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,16 +41,18 @@ def test_options_of_a_local_disk_stay_on_one_machine() -> None:
     assert "spark.delta.logStore.file.impl" not in configuration(SparkSettings(master="spark://host:7077"))
 
 
-def test_delta_comes_from_the_resolver_or_from_where_it_left_it(tmp_path: Path) -> None:
+def test_delta_comes_from_the_resolver_or_from_where_it_left_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = tuple(jars._FILES)
+    monkeypatch.setattr(jars, "_FILES", dict.fromkeys(names, hashlib.sha256(b"").hexdigest()))
     conf = {"spark.jars.ivy": str(tmp_path), "spark.jars": "mine.jar", "spark.jars.packages": "my:package:1"}
     assert jars.delta(conf)["spark.jars.packages"] == f"{jars.DELTA_JAR},my:package:1"
     (tmp_path / "jars").mkdir()
-    for name in jars._FILES:
+    for name in names:
         (tmp_path / "jars" / name).touch()
     found = jars.delta(conf)
     assert found["spark.jars"].endswith(",mine.jar")
     assert "delta-spark" in found["spark.jars"]
-    (tmp_path / "jars" / jars._FILES[-1]).unlink()  # half a resolution is none
+    (tmp_path / "jars" / names[-1]).unlink()  # half a resolution is none
     assert "spark.jars" not in jars.delta(conf)
 
 

@@ -47,6 +47,14 @@ def test_what_is_wrong_with_a_machine_is_said_with_a_way_out(tmp_path: Path, mon
     assert f"pid {os.getpid()}" in found["lock"].found
 
 
+def test_a_model_that_others_may_look_into_is_told_unless_it_is_meant(tmp_path: Path) -> None:
+    for mode, permissions, state in ((0o700, "private", OK), (0o755, "private", WARN), (0o755, "inherit", OK), (0o750, "group", OK)):
+        tmp_path.chmod(mode)
+        settings = load([], {}, [f"store.root={tmp_path}", f"store.permissions={permissions}"])[0]
+        found = by_name(doctor.of_machine(settings))["permissions"]
+        assert found.state == state and ("look into" in found.found) == (state == WARN), (mode, permissions)
+
+
 @pytest.mark.spark
 def test_a_sound_model_passes_and_nothing_is_left_behind(site: Site) -> None:
     site.write(400, 200)
@@ -54,7 +62,7 @@ def test_a_sound_model_passes_and_nothing_is_left_behind(site: Site) -> None:
     site.train()
     before = sorted(path.name for path in (site.folder / "model").iterdir())
     checks = [*doctor.of_storage(site.spark, site.settings()), *doctor.of_model(site.spark, site.settings(), True)]
-    assert [check.name for check in checks] == ["spark", "round trip", "model", "checkpoint", "chain", "orphans", "requests", "digest"]
+    assert [check.name for check in checks] == ["spark", "jars", "round trip", "model", "checkpoint", "chain", "orphans", "requests", "digest"]
     assert {check.state for check in checks} == {OK}, checks
     assert sorted(path.name for path in (site.folder / "model").iterdir()) == before
 

@@ -15,6 +15,7 @@ import click
 
 from freshet.errors import FreshetError
 from freshet.settings import Flag, Origins, Settings, load
+from freshet.settings.secrets import redacted
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -101,7 +102,9 @@ def show_json(result: Any) -> None:
 
 @contextmanager
 def session(settings: Settings) -> Iterator[SparkSession]:
-    """A Spark session with the settings, stopped at the end."""
+    """A Spark session with the settings, stopped at the end; files it and this process create are as store.permissions says."""
+    if settings.store.umask is not None:
+        os.umask(settings.store.umask)  # before Java starts, which takes it over
     spark = _session(settings)
     try:
         yield spark
@@ -124,7 +127,7 @@ def named_refusals(debug: bool) -> Iterator[None]:
     try:
         yield
     except FreshetError as error:
-        click.echo(str(error), err=True)
+        click.echo(redacted(str(error)), err=True)  # a place may be an address with a password in it
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         click.echo("Stopped.", err=True)
@@ -137,8 +140,8 @@ def named_refusals(debug: bool) -> Iterator[None]:
         raise
     except Exception as error:
         if debug:
-            traceback.print_exc()
-        click.echo(unexpected(error) + ("" if debug else " The option --debug shows the traceback."), err=True)
+            click.echo(redacted(traceback.format_exc()), err=True)
+        click.echo(redacted(unexpected(error)) + ("" if debug else " The option --debug shows the traceback."), err=True)
         sys.exit(REFUSED)
 
 

@@ -1,5 +1,5 @@
 """Java's warning about the vector module, which Spark's launcher asks for, kept from people: it is printed at every start,
-cannot be switched off, and nothing can be done about it."""
+cannot be switched off, and nothing can be done about it. And passwords inside of addresses."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+
+from freshet.settings.secrets import redacted
 
 BANNER = b"WARNING: Using incubator modules: jdk.incubator.vector"
 
@@ -51,4 +53,10 @@ def _pass_on(reading: int, terminal: int) -> None:
     with suppress(OSError), os.fdopen(reading, "rb") as lines, os.fdopen(terminal, "wb", buffering=0) as out:
         for line in lines:
             if line.rstrip() != BANNER:
-                out.write(line)
+                out.write(_shown(line) if b"@" in line else line)
+
+
+def _shown(line: bytes) -> bytes:
+    """A line without user and password inside of addresses: Java names the place that it could not reach."""
+    text: str = redacted(line.decode("utf-8", "surrogateescape"))
+    return text.encode("utf-8", "surrogateescape")

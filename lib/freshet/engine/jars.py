@@ -1,5 +1,5 @@
 """The jars of Delta and of Spark's connector to Kafka: resolved once through Spark's own resolver, afterwards taken from where the
-resolver left them.
+resolver left them, and compared with their sha256 at every start.
 
 A session with `spark.jars.packages` resolves at every start, which costs seconds, needs the network now and then and
 prints a page; a session with the same files in `spark.jars` does none of that.
@@ -7,8 +7,11 @@ prints a page; a session with the same files in `spark.jars` does none of that.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+
+from freshet.errors import EngineRefused
 
 DELTA_JAR = "io.delta:delta-spark_4.2_2.13:4.4.0"
 
@@ -27,16 +30,24 @@ _EXCLUDED = (
     "io.unitycatalog:unitycatalog-client", "io.unitycatalog:unitycatalog-hadoop", "io.delta:delta-kernel-unitycatalog",
 )  # fmt: skip
 
-# What is left, as the resolver names the files.
-_FILES = (
-    "io.delta_delta-spark_4.2_2.13-4.4.0.jar",
-    "io.delta_delta-storage-4.4.0.jar",
-    "io.delta_delta-kernel-api-4.4.0.jar",
-    "io.delta_delta-kernel-defaults-4.4.0.jar",
-    "org.roaringbitmap_RoaringBitmap-0.9.25.jar",
-    "org.roaringbitmap_shims-0.9.25.jar",
-    "com.fasterxml.jackson.datatype_jackson-datatype-jdk8-2.13.5.jar",
-)
+# What is left, as the resolver names the files, with the sha256 of each: the resolver compares a file with what the server of that
+# file says of it, and with nothing else.
+_FILES = {
+    "io.delta_delta-spark_4.2_2.13-4.4.0.jar":
+        "27d4fd8b1f879535c573ed1c718177d6a27f24d3e626ba02e216369725721ead",
+    "io.delta_delta-storage-4.4.0.jar":
+        "c46735481fa8e326b0957be02b4420cbcab4b325bb08009b7f2045a95133f1cc",
+    "io.delta_delta-kernel-api-4.4.0.jar":
+        "ee9b5a14ac3b7efdff4d61a58478fe8eb0e5a3fbca43889dca7290795fe79a11",
+    "io.delta_delta-kernel-defaults-4.4.0.jar":
+        "225c975199e4718b38ee5b7e6da7f19e9585024262b2cec2656b32151a856b0b",
+    "org.roaringbitmap_RoaringBitmap-0.9.25.jar":
+        "73f8e24f636a1ba6509decacbb5605c833eb5ead6db3971722ffcc2543b3e393",
+    "org.roaringbitmap_shims-0.9.25.jar":
+        "0b82ed6cb1caf0706304b42358d568eb6faf190eadea7f2b2d365cb63156b40d",
+    "com.fasterxml.jackson.datatype_jackson-datatype-jdk8-2.13.5.jar":
+        "e58761751fea8a00dc626aae1c5f1be38c5cfd487aeb333d933a4ab5f5a73c55",
+}
 
 KAFKA_JAR = "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"
 # Spark has these itself.
@@ -63,14 +74,16 @@ def kafka(conf: Mapping[str, str]) -> dict[str, str]:
 
 
 def _brought(
-    conf: Mapping[str, str], name: str, package: str, excluded: Sequence[str], files: Sequence[str]
+    conf: Mapping[str, str], name: str, package: str, excluded: Sequence[str], files: Collection[str]
 ) -> dict[str, str]:
-    """Settings that bring a package: its files where they were resolved before, else its coordinates."""
+    """Settings that bring a package: its files where they were resolved before, else its coordinates. Raises EngineRefused where a
+    file is not the one it should be."""
     jars, packages = conf.get("spark.jars", ""), conf.get("spark.jars.packages", "")
     if name in jars or name in packages:
         return {}
     resolved = _resolved(conf, files)
     if resolved:
+        check(resolved)
         return {"spark.jars": _join(*map(str, resolved), jars)}
     return {
         "spark.jars.packages": _join(package, packages),
@@ -78,11 +91,28 @@ def _brought(
     }
 
 
-def _resolved(conf: Mapping[str, str], names: Sequence[str]) -> list[Path]:
+def _resolved(conf: Mapping[str, str], names: Collection[str]) -> list[Path]:
     """The files of an earlier resolution, none unless all of them are there."""
     home = Path(conf.get("spark.jars.ivy") or Path("~/.ivy2.5.2").expanduser())
     files = [home / "jars" / name for name in names]
     return files if all(file.is_file() for file in files) else []
+
+
+def check(files: Sequence[Path]) -> None:
+    """Raise EngineRefused unless each of these files, as far as its sha256 is known, is the one it should be."""
+    for file in files:
+        wanted, found = _FILES.get(file.name), hashlib.sha256(file.read_bytes()).hexdigest()
+        if wanted not in (None, found):
+            remedy = "Look where it came from; removed together with the cache folder beside it, it is fetched again."
+            raise EngineRefused(f"{file} is not the jar it should be: its sha256 is {found}.", remedy=remedy, jar=str(file),
+                                wanted=wanted, found=found)  # fmt: skip
+
+
+def check_fetched(conf: Mapping[str, str]) -> int:
+    """`check` for the files of Delta that the resolver has just brought; how many there are."""
+    files = _resolved(conf, tuple(_FILES))
+    check(files)
+    return len(files)
 
 
 def _join(*parts: str) -> str:

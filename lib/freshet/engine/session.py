@@ -19,10 +19,11 @@ from pyspark import SparkContext
 from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import SparkSession
 
-from freshet.engine import jars
+from freshet.engine import jars, securing
 from freshet.engine.banner import without_banner
 from freshet.engine.jars import DELTA_JAR
 from freshet.errors import EngineRefused
+from freshet.settings.securing import SECURED
 
 if TYPE_CHECKING:
     from py4j.java_gateway import JVMView
@@ -41,6 +42,10 @@ class SparkSettings(Protocol):
     def driver_memory(self) -> str: ...
     @property
     def conf(self) -> Mapping[str, str]: ...
+    @property
+    def secure(self) -> bool: ...
+    @property
+    def secret_file(self) -> str | None: ...
 
 
 # What must hold in every session, or a wrong number could pass for a right one: set by `build`, asserted by
@@ -70,6 +75,7 @@ _DELTA = {
 
 _ENGINE = {
     "spark.ui.enabled": "false",  # seconds of start-up and a port; `spark.conf` of the settings can switch it on
+    **securing.REDACTION,
     "spark.sql.streaming.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",  # the progress table is ours
     "spark.python.sql.dataFrameDebugging.enabled": "false",  # captures a stack trace at every DataFrame call
@@ -106,17 +112,22 @@ def build(settings: SparkSettings, kafka: bool = False) -> SparkSession:
     """
     builder = SparkSession.builder.master(settings.master).appName(settings.app_name)
     conf = configuration(settings, kafka)
+    if settings.secure:
+        conf |= securing.secret(settings.master, settings.secret_file, conf)
+    conf = {**securing.as_this_process(), **conf}
     for name, value in conf.items():
         builder = builder.config(name, value)
     if cores_of(settings.master):
         # Workers on this machine run this very Python; the setting of the same meaning is read by spark-submit only.
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        securing.before_java()
     if settings.master.startswith("local-cluster"):
         _prepare_local_cluster()
     if "PYSPARK_GATEWAY_PORT" in os.environ:
         _into_running_jvm(conf.get("spark.jars", ""))
     try:
         with without_banner():
+            securing.start_java(conf)
             spark = builder.getOrCreate()
     except PySparkRuntimeError as error:
         if error.getCondition() != "JAVA_GATEWAY_EXITED":
@@ -125,6 +136,8 @@ def build(settings: SparkSettings, kafka: bool = False) -> SparkSession:
         remedy = f"Spark 4.2 needs Java 17 or newer; {wanted} fetched once from Maven (see the lines above)."
         raise EngineRefused("The Java process ended before Spark started.", remedy=remedy, jar=DELTA_JAR) from error
     spark.sparkContext.setLogLevel("ERROR")
+    if "spark.jars.packages" in conf:
+        jars.check_fetched(conf)
     check_session(spark)
     return spark
 
@@ -153,6 +166,7 @@ class _Plain:
 
     def __init__(self, master: str, app_name: str, driver_memory: str, conf: Mapping[str, str]) -> None:
         self.master, self.app_name, self.driver_memory, self.conf = master, app_name, driver_memory, conf
+        self.secure, self.secret_file = False, None
 
 
 def configuration(settings: SparkSettings, kafka: bool = False) -> dict[str, str]:
@@ -169,7 +183,9 @@ def configuration(settings: SparkSettings, kafka: bool = False) -> dict[str, str
         conf["spark.pyspark.python"] = sys.executable
     # Kernels are compiled once and kept on disk; workers die after a minute without work and must find them again.
     conf["spark.executorEnv.NUMBA_CACHE_DIR"] = numba_cache()
+    conf.update(SECURED if settings.secure else {})
     conf.update(settings.conf)
+    conf.update(securing.loopback(conf) if cores else {})
     conf.update(jars.delta(conf))
     conf.update(jars.kafka(conf) if kafka else {})
     conf["spark.driver.extraJavaOptions"] = f"{_LOGGING} {conf.get('spark.driver.extraJavaOptions', '')}".strip()

@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import pyspark
 from pyspark.sql import SparkSession
 
 from freshet.engine.brokers import Brokers, OfTopics
-from freshet.engine.jars import DELTA_JAR
+from freshet.engine.jars import DELTA_JAR, check_fetched, delta
 from freshet.engine.places import KAFKA
 from freshet.errors import CheckpointRefused, FreshetError
 from freshet.java import find_java
@@ -27,6 +27,7 @@ from freshet.pipelines.opening import Reading, load_head, open_reading
 from freshet.pipelines.starting import check_checkpoint
 from freshet.schema import REQUESTS, SNAPSHOTS
 from freshet.settings import Settings
+from freshet.settings.secrets import redacted
 from freshet.store.decisions import open_requests
 from freshet.store.files import all_rows
 from freshet.store.lock import holder_of
@@ -51,7 +52,8 @@ class Check:
     remedy: str = ""
 
     def __str__(self) -> str:
-        return f"{self.state:<5} {self.name:<14} {self.found}" + (f" {self.remedy}" if self.remedy else "")
+        text: str = redacted(f"{self.found} {self.remedy}".rstrip())
+        return f"{self.state:<5} {self.name:<14} {text}"
 
 
 def of_machine(settings: Settings) -> Iterator[Check]:
@@ -63,7 +65,7 @@ def of_machine(settings: Settings) -> Iterator[Check]:
         yield Check("disk", OK, f"{settings.store.root} is not on this machine's disk")
         return
     yield _asked("disk", lambda: _disk(_there(folder)))
-    yield _asked("permissions", lambda: _permissions(_there(folder), folder))
+    yield _asked("permissions", lambda: _permissions(_there(folder), folder, settings.store.permissions))
     yield _asked("clock", lambda: _clock(_there(folder)))
     yield _asked("lock", lambda: holder_of(settings.store.root) or "nobody holds the model.")
 
@@ -72,6 +74,7 @@ def of_storage(spark: SparkSession, settings: Settings) -> Iterator[Check]:
     """Spark, Delta, and a table that is written and read back where the model is."""
     _, package, version = DELTA_JAR.split(":")
     yield Check("spark", OK, f"Spark {pyspark.__version__} with {package} {version}.")
+    yield _asked("jars", lambda: _jars(settings.spark.conf))
     yield _asked("round trip", lambda: _round_trip(spark, settings))
     source, sink = settings.source.kafka, settings.sink.kafka
     if settings.source.format == "kafka":
@@ -79,6 +82,11 @@ def of_storage(spark: SparkSession, settings: Settings) -> Iterator[Check]:
     wanted = [topic for topic in (sink.recommendations, sink.decisions) if topic is not None]
     if wanted:
         yield _kafka("kafka sink", Brokers(spark, OfTopics(sink, wanted)), sink.servers, wanted, "sink.kafka")
+
+
+def _jars(conf: Mapping[str, str]) -> str:
+    count = check_fetched(conf) if delta(conf) else 0
+    return f"{count} of Delta, each with its sha256." if count else "brought by spark.conf or spark-submit, and not compared."
 
 
 def _kafka(name: str, brokers: Brokers, servers: Sequence[str], topics: Sequence[str], section: str) -> Check:
@@ -152,12 +160,16 @@ def _compiled() -> str | Check:
     return f"kernels run; their cache is {where} ({time.perf_counter() - start:.1f} s)."
 
 
-def _permissions(there: Path, folder: Path) -> Check:
+def _permissions(there: Path, folder: Path, permissions: str) -> Check:
     if not os.access(there, os.R_OK | os.W_OK | os.X_OK):
         return Check("permissions", FAIL, f"{there} cannot be written.", "Give this user the right to, or set store.root.")
-    if folder.exists() and folder.stat().st_mode & 0o002:
+    rights = folder.stat().st_mode if folder.exists() else 0
+    if rights & 0o002:
         remedy = "chmod o-w: whoever may write may change what was learned."
         return Check("permissions", WARN, f"everybody may write to {folder}.", remedy)
+    if rights & 0o004 and permissions != "inherit":
+        remedy = "chmod o= of it, or store.permissions: inherit if that is meant."
+        return Check("permissions", WARN, f"everybody may look into {folder}.", remedy)
     return Check("permissions", OK, f"{there} can be read and written.")
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from freshet.settings.fields import Count, CountOrNone, Duration, Section, Share, Text
+from freshet.settings.securing import wrong
 
 Memory = Annotated[str, Field(pattern=r"^[1-9][0-9]*[kmgt]$")]
 
@@ -19,6 +20,12 @@ class StoreSettings(Section):
     checkpoint: Text | None = None
     log_checkpoint_interval: Count = 50
     log_retention: Duration = 2592000.0
+    permissions: Literal["private", "group", "inherit"] = "private"
+
+    @property
+    def umask(self) -> int | None:
+        """What is taken away from the rights of files and folders that are created; None: what the process was started with."""
+        return {"private": 0o077, "group": 0o027}.get(self.permissions)
 
     @property
     def checkpoint_path(self) -> str:
@@ -47,6 +54,15 @@ class SparkSettings(Section):
     app_name: Text = "freshet"
     driver_memory: Memory = "4g"
     conf: Mapping[str, str] = {}
+    secure: bool = False
+    secret_file: Text | None = None
+
+    @model_validator(mode="after")
+    def _secured(self) -> Self:
+        error = wrong(self.master, self.conf, self.secure, self.secret_file)
+        if error is not None:
+            raise error
+        return self
 
 
 class DemoSettings(Section):
