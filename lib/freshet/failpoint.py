@@ -2,13 +2,17 @@
 
     FRESHET_FAILPOINTS="name:action:when[,name:action:when]"
 
-`action` is `kill9`, `raise` or `sleep<seconds>`; `when` is the n-th time the place is passed (1 is the first), or
-`@key` for the pass with that key (a batch id). One shot: with FRESHET_FAILPOINT_MARKS set to a folder, a failpoint that
-has fired leaves a file there and never fires again, so that a restarted process lives.
+`action` is `kill9`, `raise`, `enospc` (the error of a full disk), `torn` or `sleep<seconds>`; `when` is the n-th time the
+place is passed (1 is the first), or `@key` for the pass with that key (a batch id). `torn` is for places that have just
+written a file: half of it goes, and the process with it, as when the power fails before a disk has it all.
+
+One shot: with FRESHET_FAILPOINT_MARKS set to a folder, a failpoint that has fired leaves a file there and never fires again,
+so that a restarted process lives.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -21,8 +25,8 @@ class Injected(RuntimeError):
     """Raised by a failpoint whose action is `raise`."""
 
 
-def failpoint(name: str, key: object = None) -> None:
-    """Do nothing, or what the environment asks of the place called `name` (see the module)."""
+def failpoint(name: str, key: object = None, path: Path | None = None) -> None:
+    """Do nothing, or what the environment asks of the place called `name` (see the module); `path`: the file written there."""
     armed = os.environ.get("FRESHET_FAILPOINTS")
     if not armed:
         return
@@ -31,7 +35,7 @@ def failpoint(name: str, key: object = None) -> None:
         place, action, when = entry.split(":")
         hit = when == f"@{key}" if when.startswith("@") else int(when) == _passed[name]
         if place == name and hit and _first_time(entry):
-            _act(name, action)
+            _act(name, action, path)
 
 
 def _first_time(entry: str) -> bool:
@@ -45,10 +49,16 @@ def _first_time(entry: str) -> bool:
     return True
 
 
-def _act(name: str, action: str) -> None:
-    if action == "kill9":
-        os.kill(os.getpid(), signal.SIGKILL)
-    elif action.startswith("sleep"):
-        time.sleep(float(action.removeprefix("sleep")))
-    else:
+def _act(name: str, action: str, path: Path | None) -> None:
+    if action == "raise":
         raise Injected(f"failpoint {name}")
+    if action == "enospc":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"failpoint {name}")
+    if action.startswith("sleep"):
+        time.sleep(float(action.removeprefix("sleep")))
+        return
+    if action == "torn" and path is not None:
+        os.truncate(path, path.stat().st_size // 2)
+    elif action != "kill9":
+        raise ValueError(f"failpoint {name} cannot {action}")  # a test that would otherwise test nothing
+    os.kill(os.getpid(), signal.SIGKILL)

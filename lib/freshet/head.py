@@ -72,6 +72,10 @@ class Head:
         self.ids = {space: RowTable({"check": (np.int64, 0)}) for space in (USER, ITEM, FEATURE, ATTRIBUTE)}
         self._item_rows: dict[str, np.ndarray] = {}
 
+    def share_memory(self, other: Head) -> None:
+        """Know of ids and of events that were accepted what another head of the same events knows: it is kept once for both."""
+        self.ids, self.seen, self.revisions, self.rates = other.ids, other.seen, other.revisions, other.rates
+
     def __len__(self) -> int:
         return sum(len(table) for table in self.tables.values())
 

@@ -3,7 +3,7 @@
     warming    events of an account that has had n before this micro-batch move it (n + 1) / warm_up of their way, n + 1 < warm_up
     burst      Y events of young accounts, y of them on an item: together they count for no more than `burst` times
                Y (k + 100 p + 1) / (K + 100), K, k the events of the others, p the item's share of all events so far; where y is
-               burst_events or more
+               burst_events or more, and the model has had 100 events
     change     the lengths of the steps of one account's events add up to user_change at most in a micro-batch
 
 A user's own row always takes its whole step. How many events an account has had is known from the head, so a replay weighs as the
@@ -23,9 +23,11 @@ from freshet.kernels.rows import RowTable
 from freshet.models.contract import Events, ShardResult
 from freshet.schema import HISTORY, POPULARITY
 
+FEWEST = 100  # events of a model before which nothing is unexpected
 PRIOR = 100  # events that an item's share of the past counts for beside what known accounts do now
 TOLD = 10  # users and items that a version names
 TRIES = 4  # times a round is learned until nobody is over his limit
+CROWD = 20  # users over it, from which on it may be that learning runs away
 SLACK, FULL = 1.001, 0.9  # times a limit: what is not worth learning again for, from where on nothing more is given
 LEAST = 1e-6  # trust of those who may move nothing more: not 0, by which some steps divide
 _NONE = np.empty(0, np.float32)
@@ -82,7 +84,8 @@ def weigh(head: Head, events: Events, spec: LimitSpec) -> Trust:
     trust, told = np.ones(len(events), np.float32), {}
     if spec.burst is not None:
         young = before[user] < spec.young
-        throttled = _burst(item, young, shares(head, items.keys), spec)
+        share = shares(head, items.keys)
+        throttled = None if share is None else _burst(item, young, share, spec)
         if throttled is not None:
             trust[young] = throttled[item[young]]
             told = {"burst_items": int((throttled < 1).sum()), "burst_events": int((trust < 1).sum())}
@@ -95,19 +98,21 @@ def weigh(head: Head, events: Events, spec: LimitSpec) -> Trust:
     return Trust(users.keys, user, items.keys, item, trust if (trust < 1).any() else _NONE, told)
 
 
-def shares(head: Head, items: np.ndarray) -> np.ndarray:
-    """float64: the share of each of these items of all events that the head has counted."""
-    total = head.tables[TOTALS].column("count")
+def shares(head: Head, items: np.ndarray) -> np.ndarray | None:
+    """float64: the share of each of these items of all events that the head has counted; None while these are too few."""
+    total = int(head.tables[TOTALS].column("count").sum())
+    if total < FEWEST:
+        return None
     rows = head.lookup(POPULARITY, items)
     found = np.zeros(len(items))
-    found[rows >= 0] = head.tables[POPULARITY].column("count")[rows[rows >= 0]] / max(int(total.sum()), 1)
+    found[rows >= 0] = head.tables[POPULARITY].column("count")[rows[rows >= 0]] / total
     return found
 
 
 def _burst(item: np.ndarray, young: np.ndarray, share: np.ndarray, spec: LimitSpec) -> np.ndarray | None:
     """float32[items]: what an event of a young account on the item counts; None where all count in full."""
     new, known = int(young.sum()), int(len(young) - young.sum())
-    if spec.burst is None or new < spec.burst_events or known < spec.burst_events:
+    if spec.burst is None or new < spec.burst_events:
         return None
     fresh, old = (np.bincount(item[which], minlength=len(share)) for which in (young, ~young))
     most = spec.burst * new * (old + PRIOR * share + 1) / (known + PRIOR)
@@ -121,27 +126,34 @@ class Budget:
     def __init__(self, trust: Trust, event: np.ndarray, most: float | None) -> None:
         self.trust = trust.trust[event] if len(trust.trust) else _NONE
         self.clipped: set[int] = set()
+        self.runs_away = False
         self.moved = np.zeros(len(trust.users))
         self._user, self._most, self._n, self._final = trust.user[event], most, len(event), False
 
-    def passed(self, parts: Sequence[np.ndarray], results: Sequence[ShardResult], last: bool) -> bool:
-        """Whether nobody went over what he may in a round: examples `parts`, shard by shard. Where somebody did, his events are
-        trusted less from here on, and next to not at all if this was the `last` try."""
+    def over(self, parts: Sequence[np.ndarray], results: Sequence[ShardResult], last: bool) -> list[int]:
+        """Numbers of the parts of a round, examples shard by shard, that must be learned again, for an account in them went over
+        what it may. Its events are trusted less from here on, and next to not at all if this was the `last` try."""
         at = np.concatenate(parts)
         way = np.concatenate([result.moved for result in results])
         round_ = np.bincount(self._user[at], way, len(self.moved))
-        if self._most is not None:
-            over = np.flatnonzero(self.moved + round_ > SLACK * self._most)
+        found = np.empty(0, np.int64)
+        if self._most is not None and np.isfinite(round_).all():
+            found = np.flatnonzero((self.moved + round_ > SLACK * self._most) & (round_ > 0))
             # Where most go too far it is no account that does, it is learning that runs away: that is refused, not trimmed.
-            runs_away = len(over) > 2 and 2 * len(over) > np.count_nonzero(round_)
-            if len(over) and np.isfinite(round_).all() and not (runs_away or self._final):
-                self._clip(at, over, round_, last)
-                return False
+            if len(found) >= CROWD and 2 * len(found) > len(self.moved):
+                self.runs_away, found = True, found[:0]
+        if not len(found) or self._final:
+            self._pass(round_)
+            return []
+        self._clip(at, found, round_, last)
+        return [number for number, part in enumerate(parts) if np.isin(self._user[part], found).any()]
+
+    def _pass(self, round_: np.ndarray) -> None:
         self.moved += round_
         self._final = False
-        if self._most is not None and len(self.trust):
-            self.trust[(self.moved >= FULL * self._most)[self._user]] = LEAST
-        return True
+        full = [user for user in self.clipped if self.moved[user] >= FULL * (self._most or 0.0)]
+        if full:
+            self.trust[np.isin(self._user, full)] = LEAST
 
     def _clip(self, at: np.ndarray, over: np.ndarray, round_: np.ndarray, last: bool) -> None:
         assert self._most is not None
@@ -153,6 +165,11 @@ class Budget:
         self.trust[at] *= share[self._user[at]].astype(np.float32)
         self.clipped.update(over.tolist())
         self._final = last
+
+    @property
+    def told(self) -> dict[str, int]:
+        """What there is to tell of it."""
+        return {name: count for name, count in (("clipped_users", len(self.clipped)), ("runs_away", int(self.runs_away))) if count}
 
 
 def movers(trust: Trust, moved: np.ndarray, changed: tuple[np.ndarray, np.ndarray]) -> tuple[Mover, ...]:

@@ -64,7 +64,7 @@ def admit(head: Head, columns: Mapping[str, np.ndarray], dedup_window: int, quar
     duplicate = ~late & (again | (revision <= before))
     collision = ~late & ~duplicate & _collisions(head, columns)
     accepted = ~(late | duplicate | collision)
-    capped = _capped(head, columns, accepted)
+    capped = _capped(head, columns, accepted & (before == NEW))  # what corrects an event is no further one
     accepted &= ~(capped[USER_CAP] | capped[PAIR_CAP])
     at = np.flatnonzero(accepted)
     corrects = before[at]
@@ -163,7 +163,8 @@ def remember(head: Head, columns: Mapping[str, np.ndarray], admitted: Admitted, 
     note_ids(head, FEATURE, features, np.zeros_like(features))
     head.seen.add(admitted.dedup_keys, admitted.events.event_at)
     head.revisions.note(admitted.dedup_keys, admitted.revision)
-    head.rates.note(admitted.events.user_key, admitted.events.item_key, admitted.events.event_at)
+    new = ~admitted.events.corrects
+    head.rates.note(*(getattr(admitted.events, name)[new] for name in ("user_key", "item_key", "event_at")))
     head.clock = admitted.clock
     head.rates.forget(head.clock - dedup_window)
     head.seen.forget(head.clock - dedup_window)

@@ -121,8 +121,7 @@ class Learner:
             _check_finite(rows)
             changes, digest = head.changes(rows)
             most = movers(trust, budget.moved, space.ways())
-        limited = trust.told | ({"clipped_users": len(budget.clipped)} if budget.clipped else {})
-        return Learned(changes, digest, (*ranked, *metrics), len(examples), most, limited)
+        return Learned(changes, digest, (*ranked, *metrics), len(examples), most, trust.told | budget.told)
 
     def _counted(self, head: Head, events: Events, positive: np.ndarray, timer: Timer, served: bool) -> Learned:
         """What a frozen model makes of events: the companions go on, no row of the model or of what leads changes."""
@@ -243,14 +242,17 @@ class Learner:
 def _within(
     budget: Budget, space: Workspace, parts: list[np.ndarray], run: Run
 ) -> tuple[list[ShardResult], list[dict[str, np.ndarray]]]:
-    """(results, rows behind theirs) of a round's shards, learned anew with shorter steps where a user went over what he may."""
-    for left in reversed(range(TRIES)):
-        space.trust = budget.trust
-        tasks, origins = zip(*space.tasks(parts), strict=True)
-        results = run(tasks)
-        if budget.passed(parts, results, last=left == 1):
-            break
-    return results, list(origins)
+    """(results, rows behind theirs) of a round's shards; those with an account over its limit learn anew with shorter steps."""
+    results: dict[int, ShardResult] = {}
+    origins: dict[int, dict[str, np.ndarray]] = {}
+    again, left = list(range(len(parts))), TRIES
+    while again:
+        space.trust, left = budget.trust, left - 1
+        tasks, behind = zip(*space.tasks([parts[number] for number in again]), strict=True)
+        results |= dict(zip(again, run(tasks), strict=True))
+        origins |= dict(zip(again, behind, strict=True))
+        again = budget.over(parts, [results[number] for number in range(len(parts))], last=left == 1)
+    return [results[number] for number in range(len(parts))], [origins[number] for number in range(len(parts))]
 
 
 def _of_new(

@@ -38,6 +38,9 @@ class Accepted(NamedTuple):
     revision: np.ndarray
 
 
+Many = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (user keys, event_at): bool of events whose users had many in their hour
+
+
 class _Counted(NamedTuple):
     """What stands for user and hour of events; each once, its number for each event, its events here, those before."""
 
@@ -101,20 +104,17 @@ class Rates:
         self._told = None
 
     def recall(
-        self, users: Iterable[tuple[np.ndarray, np.ndarray]], every: Callable[[], Iterable[Accepted]]
+        self, users: Iterable[tuple[np.ndarray, np.ndarray]], every: Callable[[Many], Iterable[Accepted]]
     ) -> None:
-        """Count what was accepted before, as if noted: who and when, in parts and in no order; and where items of some count also
-        the rest, which is asked for then."""
+        """Count what was accepted before, as if noted: who and when, in parts and in no order; and where items of some count
+        `every` of these events."""
         for user_key, event_at in users:
             told = self._counted(_hours(user_key, event_at))
             _put(self._users, told.keys, told.refs, event_at, told.held + told.totals)
             self._told = None
         if not len(self._users) or self._users.column("events").max() <= self._most[1]:
             return
-        kept = []
-        for part in every():
-            many = _held(self._users, _hours(part.user_key, part.event_at)) > self._most[1]
-            kept.append(Accepted(*(column[many] for column in part)))
+        kept = list(every(lambda user_key, event_at: _held(self._users, _hours(user_key, event_at)) > self._most[1]))
         columns = [np.concatenate(column) for column in zip(*kept, strict=True)]
         who, what, when, version, event_hash, revision = columns
         order = np.lexsort((revision, event_hash, when, version))  # by version, and in it as they were learned

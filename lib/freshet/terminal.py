@@ -16,6 +16,7 @@ from typing import IO, Any
 from rich.console import Console
 from rich.text import Text
 
+from freshet.printable import printable
 from freshet.report import BatchReport, Metric
 
 POPULARITY = "popularity"
@@ -108,7 +109,7 @@ class ProgressTable:
     def say(self, text: str) -> None:
         """A line between the lines: what is being waited for, what happens next, how it ended."""
         self._flush()
-        self.console.print(Text(text, style="italic"))
+        self.console.print(_text(text, "italic"))
 
     def show(self, rows: Any) -> None:
         """Rows between the lines."""
@@ -136,7 +137,7 @@ class ProgressTable:
         line = Text(" ".join(f"{cell:>{width}}" for cell, (_, width) in zip(cells, COLUMNS, strict=True)))
         note = "; ".join(filter(None, (report.note, behind_text(report.behind), limited_text(report.limited), measures)))
         if note:
-            line.append(f"  {note}", style="yellow")
+            line.append(f"  {printable(note)}", style="yellow")
         self.console.print(line)
 
     def _head(self, keys: Mapping[str, _Key | None]) -> str:
@@ -248,11 +249,15 @@ def _print(console: Console, result: Any) -> None:
         _print_rows(console, list(result.columns), result.to_dict("records"))
     elif isinstance(result, Mapping):
         for name, value in _pairs(result):
-            console.print(Text(f"{name:<24} {value}"))
+            console.print(Text(printable(f"{name:<24} {value}")))
     elif isinstance(result, list) and all(isinstance(row, Mapping) for row in result):
         _print_rows(console, list(result[0]) if result else [], result)
     else:
-        console.print(Text(str(result)))
+        console.print(_text(str(result)))
+
+
+def _text(words: str, style: str = "") -> Text:
+    return Text(printable(words, lines=True), style=style)
 
 
 def _print_rows(console: Console, names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -260,7 +265,7 @@ def _print_rows(console: Console, names: Sequence[str], rows: Sequence[Mapping[s
     cells = [[_cell(row[name]) for name in names] for row in rows]
     widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
     numeric = [bool(rows) and all(isinstance(row[name], int | float) for row in rows) for name in names]
-    for line, style in ((list(names), "bold"), *((row, "") for row in cells)):
+    for line, style in (([printable(name) for name in names], "bold"), *((row, "") for row in cells)):
         padded = [cell.rjust(width) if number else cell.ljust(width)
                   for cell, width, number in zip(line, widths, numeric, strict=True)]  # fmt: skip
         console.print(Text("  ".join(padded).rstrip(), style=style))
@@ -271,7 +276,7 @@ def _cell(value: Any) -> str:
         return "null"
     if isinstance(value, float):
         return f"{value:.6g}"
-    return str(value)
+    return printable(str(value))
 
 
 def _pairs(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -53,3 +57,53 @@ def test_an_error_of_a_task_is_an_error(spark: SparkSession) -> None:
 
 def unpack_first(payload: bytes) -> bytes:
     return pack(*unpack(payload))
+
+
+def dies(payload: bytes) -> bytes:
+    """What an executor's Python process does that the machine kills."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return payload
+
+
+def test_a_worker_that_always_dies_is_an_error_and_the_next_round_runs(spark: SparkSession) -> None:
+    with pytest.raises(Exception, match=r"crashed|exited unexpectedly|worker"):
+        run_on_executors(spark, dies, [b"one", b"two"])
+    assert run_on_executors(spark, digest, [b"one", b"two"]) == [digest(b"one"), digest(b"two")]
+
+
+DIES_ONCE = """
+import hashlib, os, signal, sys
+from pathlib import Path
+from freshet.engine.placement import run_on_executors
+from freshet.engine.session import build
+from freshet.settings import load
+
+mark = Path(sys.argv[1])
+
+def digest_or_die(payload):
+    if payload == b"1":
+        try:
+            mark.touch(exist_ok=False)
+        except FileExistsError:
+            pass
+        else:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return hashlib.sha256(payload).digest()
+
+settings = load([], {}, ["spark.master=local[2,3]", "spark.driver_memory=1g"])[0]
+spark = build(settings.spark)
+payloads = [b"%d" % number for number in range(4)]
+found = run_on_executors(spark, digest_or_die, payloads)
+assert mark.exists() and found == [hashlib.sha256(payload).digest() for payload in payloads]
+spark.stop()
+print("same bytes")
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_once_is_tried_again_where_the_master_may(tmp_path: Path) -> None:
+    """Plain local[N] tries nothing twice; local[N,F] and clusters do. It needs a session of its own, so a process."""
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "lib")}
+    done = subprocess.run(
+        [sys.executable, "-c", DIES_ONCE, str(tmp_path / "died")], env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "same bytes" in done.stdout, done.stderr[-3000:]

@@ -68,7 +68,7 @@ HIDDEN = {
 }  # fmt: skip
 SEEN = {
     "spark.driver.memory": "1g", "spark.kerberos.keytab": "/etc/ann.keytab", "spark.ssl.keyStore": "/etc/store",
-    "spark.jars.repositories": "https://ann@host/maven", **securing.REDACTION,
+    "spark.driver.extraJavaOptions": "-Dstore=abfss://box@account -Xss8m", "spark.jars.repositories": "https://ann@host/maven", **securing.REDACTION,
 }  # fmt: skip
 
 
@@ -76,8 +76,8 @@ def test_what_java_is_started_with_holds_no_secret(monkeypatch: pytest.MonkeyPat
     """pyspark puts it on a command line, which everybody on the machine may read."""
     given: list[Any] = []
     monkeypatch.setattr("freshet.engine.securing.SparkContext._ensure_initialized", lambda conf: given.append(dict(conf.getAll())))
-    securing.start_java({**HIDDEN, **SEEN})
-    assert given == [SEEN]
+    securing.start_java({**HIDDEN, **SEEN}, "yarn", "mine")
+    assert given == [{**SEEN, "spark.master": "yarn", "spark.app.name": "mine"}]
 
 
 def test_spark_blanks_what_we_blank() -> None:
@@ -123,11 +123,5 @@ def test_a_port_beyond_loopback_would_be_seen() -> None:
         assert any(not address.is_loopback for address in listening(os.getpid()))
 
 
-@pytest.mark.parametrize("umask", [0o077, 0o022])
-def test_java_is_told_the_rights_of_the_process(umask: int) -> None:
-    before = os.umask(umask)
-    try:
-        assert securing.as_this_process() == {"spark.hadoop.fs.permissions.umask-mode": f"{umask:03o}"}
-        assert os.umask(umask) == umask  # asked, and not changed
-    finally:
-        os.umask(before)
+def test_hadoop_is_told_of_a_mask_only_where_there_is_one() -> None:
+    assert securing.rights(0o077) == {"spark.hadoop.fs.permissions.umask-mode": "077"} and securing.rights(None) == {}

@@ -289,4 +289,6 @@ def test_one_shard_pulls_a_row_no_farther_by_a_robust_rule_however_far_it_wants(
     pulled = {rule: float(merge_rows(rule, **given)[0, 0]) for rule in ("contraction", "clipped", "trimmed")}
     assert pulled["contraction"] > 0.9 * far
     assert 7 < pulled["clipped"] < 9.5 and 7.5 < pulled["trimmed"] < 8.5
-    assert np.isfinite(merge_rows("trimmed", **given | {"news": np.append(near, np.inf).astype(np.float32)[:, None]})).all()
+    for wild in (np.inf, -np.inf, np.nan):  # that is for the guard to see, not for a rule to hide
+        lost = {**given, "news": np.append(near, wild).astype(np.float32)[:, None]}
+        assert not any(np.isfinite(merge_rows(rule, **lost)).all() for rule in ("contraction", "clipped", "trimmed"))

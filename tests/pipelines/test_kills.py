@@ -12,6 +12,7 @@ from processes import Process, start
 
 from freshet.engine.checkpoint import forget_unplanned
 from freshet.errors import AlreadyRunning
+from freshet.pipelines.maintain import maintain
 from freshet.pipelines.totals import totals
 from freshet.store.lock import model_lock
 
@@ -132,3 +133,27 @@ def test_without_a_second_look_at_the_list_it_would_not_be(site, monkeypatch) ->
     entry = {"path": third.as_uri(), "timestamp": third.stat().st_mtime_ns // 1_000_000, "batchId": 2}
     (listed / "2").write_text(f"v1\n{json.dumps(entry)}")
     assert [report.accepted for report in site.train()] == [2 * EVENTS]
+
+
+def test_one_that_is_stopped_is_not_taken_over_and_one_that_is_killed_while_it_maintains_harms_nothing(site, unhurt) -> None:
+    """SIGSTOP in the middle of a micro-batch: the lock is the kernel's and held on. Then maintenance is asked for, and kill -9 comes
+    when the rows of the base are written and not verified."""
+    site.write(FILES * EVENTS, EVENTS)
+    process = start(site, "process", "--trigger", "1 second", failpoints="before_snapshot_row:sleep3:3,base_written:kill9:1")
+    process.passed("before_snapshot_row")
+    process.running.send_signal(signal.SIGSTOP)
+    try:
+        assert learned(site) == [0]  # a reader is hindered by nobody
+        with pytest.raises(AlreadyRunning):
+            site.train()
+        assert "request_id" in maintain(site.spark, site.settings())
+    finally:
+        process.running.send_signal(signal.SIGCONT)
+    assert process.code() == -signal.SIGKILL, process.text()
+    assert "base" not in [row.kind for row in site.snapshots()]
+    site.train()
+    assert (site.digest(), learned(site)) == (unhurt.digest(), learned(unhurt))
+    kinds = [row.kind for row in site.snapshots()]
+    assert (kinds.count("base"), kinds.count("maintain")) == (1, 1)  # what was asked for was done, once
+    made = site.spark.read.format("delta").load(f"{site.folder}/model/parameters_base")
+    assert made.select("base_id").distinct().count() == 1  # what the killed one had written went with the orphans

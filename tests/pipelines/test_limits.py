@@ -28,8 +28,8 @@ def event(number: int, user: int, item: int, minute: int) -> dict[str, Any]:
 
 
 def files() -> list[list[dict[str, Any]]]:
-    """Five known users; one who floods, over three files and two hours; a crowd of strangers on one item."""
-    known = [event(n, n % 5, n % 7, n // 8) for n in range(40)]  # 8 of each, two too many
+    """Fifteen known users; one who floods, over three files and two hours; a crowd of strangers on one item."""
+    known = [event(n, n % 15, n % 7, n // 8) for n in range(90)] + [event(1000 + n, n % 15, n % 7, 20) for n in range(30)]  # two too many
     more = [event(100 + n, n % 5, n % 7, 70 + n // 8) for n in range(20)]  # in the next hour
     flood = [event(200 + n, 9, n % 9, 75) for n in range(40)]
     again = [event(300 + n, 9, n % 9, 76) for n in range(10)] + [event(400 + n, 8, 3, 77) for n in range(4)]
@@ -49,9 +49,9 @@ def test_what_is_too_much_is_counted_and_the_same_after_a_crash_a_rollback_and_a
     site = new_site("whole", SETS)
     write(site)
     reports = site.train()
-    assert [(r.read, r.accepted, r.quarantined) for r in reports] == [(40, 30, 10), (60, 26, 34), (14, 2, 12), (80, 80, 0)]
+    assert [(r.read, r.accepted, r.quarantined) for r in reports] == [(120, 90, 30), (60, 26, 34), (14, 2, 12), (80, 80, 0)]
     reasons = site.sql("select reason, count(*) as n from quarantine group by reason order by reason")
-    assert [tuple(row.values()) for row in reasons] == [("pair_cap", 2), ("user_cap", 54)]
+    assert [tuple(row.values()) for row in reasons] == [("pair_cap", 2), ("user_cap", 74)]
     # No account can end the stream: what is beyond a cap is no sign of a broken source.
     assert all(row.kind != "refused" for row in site.snapshots())
     limited = [dict(row.limited) for row in site.snapshots() if row.kind == "learn"]
@@ -62,7 +62,7 @@ def test_what_is_too_much_is_counted_and_the_same_after_a_crash_a_rollback_and_a
     [first] = site.sql("select id, events from movers where version = 2 and space = 'user' order by change desc limit 1")
     assert first == {"id": "u9", "events": 6}
     told = status(site.spark, site.settings())
-    assert told["limited"] == {"user_cap": 54, "pair_cap": 2, "burst_items": 1, "burst_events": 60}
+    assert told["limited"] == {"user_cap": 74, "pair_cap": 2, "burst_items": 1, "burst_events": 60}
 
     pieces = new_site("pieces", SETS)
     write(pieces)

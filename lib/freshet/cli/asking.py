@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from freshet.cli.running import TIMES, Common, run, session, show, show_json, with_common
+from freshet.printable import printable
 
 
 @click.command()
@@ -172,7 +173,7 @@ def doctor(common: Common, deep: bool) -> None:
     def tell(checks: Iterable[Any]) -> None:
         nonlocal failed
         for check in checks:
-            click.echo(str(check))
+            click.echo(printable(str(check), lines=True))
             failed = failed or check.state == pipeline.FAIL
 
     tell(pipeline.of_machine(settings))

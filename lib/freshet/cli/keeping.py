@@ -150,8 +150,9 @@ def rollback(common: Common, to: int, reason: str, events: str, where: str | Non
 
     def call(spark: Any, settings: Any) -> Any:
         from freshet.pipelines import rolling
+        from freshet.terminal import ProgressTable
 
-        return rolling.rollback(spark, settings, to=to, reason=reason, events=events, where=where, say=click.echo)
+        return rolling.rollback(spark, settings, to=to, reason=reason, events=events, where=where, say=ProgressTable().say)
 
     run(common, call, show=show, wait=True)
 

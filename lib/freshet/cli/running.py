@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from freshet.errors import FreshetError
+from freshet.printable import printable
 from freshet.settings import Flag, Origins, Settings, load
 from freshet.settings.secrets import redacted
 
@@ -103,22 +104,23 @@ def show_json(result: Any) -> None:
 @contextmanager
 def session(settings: Settings) -> Iterator[SparkSession]:
     """A Spark session with the settings, stopped at the end; files it and this process create are as store.permissions says."""
-    if settings.store.umask is not None:
-        os.umask(settings.store.umask)  # before Java starts, which takes it over
-    spark = _session(settings)
+    umask = settings.store.umask
+    if umask is not None:
+        os.umask(umask)  # before Java starts, which takes it over
+    spark = _session(settings, umask)
     try:
         yield spark
     finally:
         spark.stop()
 
 
-def _session(settings: Settings) -> SparkSession:
+def _session(settings: Settings, umask: int | None) -> SparkSession:
     from freshet.java import use_java
 
     use_java()
     from freshet.engine.session import build
 
-    return build(settings.spark, kafka=settings.source.format == "kafka" or bool(settings.sink.kafka.servers))
+    return build(settings.spark, kafka=settings.source.format == "kafka" or bool(settings.sink.kafka.servers), umask=umask)
 
 
 @contextmanager
@@ -127,7 +129,7 @@ def named_refusals(debug: bool) -> Iterator[None]:
     try:
         yield
     except FreshetError as error:
-        click.echo(redacted(str(error)), err=True)  # a place may be an address with a password in it
+        click.echo(printable(redacted(str(error)), lines=True), err=True)  # a place may be an address with a password in it
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         click.echo("Stopped.", err=True)
@@ -141,7 +143,7 @@ def named_refusals(debug: bool) -> Iterator[None]:
     except Exception as error:
         if debug:
             click.echo(redacted(traceback.format_exc()), err=True)
-        click.echo(redacted(unexpected(error)) + ("" if debug else " The option --debug shows the traceback."), err=True)
+        click.echo(printable(redacted(unexpected(error))) + ("" if debug else " The option --debug shows the traceback."), err=True)
         sys.exit(REFUSED)
 
 

@@ -39,11 +39,9 @@ def before_java() -> None:
     os.environ.setdefault("SPARK_LOCAL_IP", LOOPBACK)
 
 
-def as_this_process() -> dict[str, str]:
-    """Hadoop has a mask of its own, 022, for what it creates; this is that of the process."""
-    umask = os.umask(0o077)
-    os.umask(umask)
-    return {"spark.hadoop.fs.permissions.umask-mode": f"{umask:03o}"}
+def rights(umask: int | None) -> dict[str, str]:
+    """Hadoop has a mask of its own for what it creates, which knows nothing of that of the process; None: it keeps its own."""
+    return {} if umask is None else {"spark.hadoop.fs.permissions.umask-mode": f"{umask:03o}"}
 
 
 def secret(master: str, secret_file: str | None, conf: Mapping[str, str]) -> dict[str, str]:
@@ -72,13 +70,13 @@ def _refused(file: Path, what: str, remedy: str) -> EngineRefused:
     return EngineRefused(f"spark.secret_file {file} {what}.", remedy=remedy, setting="spark.secret_file", path=str(file))
 
 
-def start_java(conf: Mapping[str, str]) -> None:
+def start_java(conf: Mapping[str, str], master: str, name: str) -> None:
     """Start the JVM, unless it runs, with the settings that may be seen: pyspark puts all it is given on a command line, which
     every user of the machine can read. The rest is told when the session is made."""
-    public = SparkConf(loadDefaults=False)
-    for name, value in conf.items():
-        if not is_hidden(name, value):
-            public.set(name, value)
+    public = SparkConf(loadDefaults=False).setMaster(master).setAppName(name)  # spark-submit goes by the master
+    for key, value in conf.items():
+        if not is_hidden(key, value):
+            public.set(key, value)
     SparkContext._ensure_initialized(conf=public)
 
 
@@ -86,5 +84,6 @@ def is_hidden(name: str, value: str) -> bool:
     """Whether a setting of Spark holds a secret: by its name, or an address with a password in it."""
     path = ("spark", "conf", name)
     by_name = is_secret(path) and not _IS_PATH.search(name) and name not in REDACTION
-    # What brings jars is read as Java starts.
-    return by_name or (redacted(value, path) != value and not is_secret(path) and not name.startswith("spark.jars"))
+    # What brings jars, and what Java itself is told, is read as Java starts and never again.
+    needed = name.startswith(("spark.jars", "spark.driver.extra"))
+    return by_name or (redacted(value, path) != value and not is_secret(path) and not needed)

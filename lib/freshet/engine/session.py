@@ -104,9 +104,9 @@ _LOCAL_DISK = {
 }
 
 
-def build(settings: SparkSettings, kafka: bool = False) -> SparkSession:
+def build(settings: SparkSettings, kafka: bool = False, umask: int | None = None) -> SparkSession:
     """Start (or get) the session of `settings`, checked by `check_session`; `settings.conf` has the last word. `kafka`: with the
-    connector to Kafka.
+    connector to Kafka; `umask`: for what Hadoop creates (None: its own).
 
     Raises EngineRefused when Java or the Delta jar cannot be had, or a required setting was overruled.
     """
@@ -114,7 +114,7 @@ def build(settings: SparkSettings, kafka: bool = False) -> SparkSession:
     conf = configuration(settings, kafka)
     if settings.secure:
         conf |= securing.secret(settings.master, settings.secret_file, conf)
-    conf = {**securing.as_this_process(), **conf}
+    conf = {**securing.rights(umask), **conf}
     for name, value in conf.items():
         builder = builder.config(name, value)
     if cores_of(settings.master):
@@ -127,7 +127,7 @@ def build(settings: SparkSettings, kafka: bool = False) -> SparkSession:
         _into_running_jvm(conf.get("spark.jars", ""))
     try:
         with without_banner():
-            securing.start_java(conf)
+            securing.start_java(conf, settings.master, settings.app_name)
             spark = builder.getOrCreate()
     except PySparkRuntimeError as error:
         if error.getCondition() != "JAVA_GATEWAY_EXITED":

@@ -63,7 +63,7 @@ class Step(NamedTuple):
 
     `code` one of OPTIMIZERS, `rate` learning rate, `decay` and `epsilon` of the accumulators, `coordinates` 1 for an
     accumulator per coordinate, `l2` and `l1` the weights of L2 and L1, `momentum` of momentum and adam, `schedule` one of
-    SCHEDULES and `horizon` its length in events of a row.
+    SCHEDULES and `horizon` its length in events of a row; of what an event tells the slots `share` is kept (kernels.pace.slower).
     """
 
     code: int
@@ -76,6 +76,7 @@ class Step(NamedTuple):
     l1: float = 0.0
     schedule: int = CONSTANT
     horizon: float = 1.0
+    share: float = 1.0
 
 
 class Plain(Step):
@@ -160,8 +161,9 @@ def _rate(rows: np.ndarray, r: int, slot: int, g2: float, step: Step) -> float:
         return step.rate
     if g2 == 0.0:
         return 0.0
-    n = _accumulate(np.float64(rows[r, slot]), g2, step)
-    rows[r, slot] = np.float32(n)
+    before = np.float64(rows[r, slot])
+    n = _accumulate(before, g2, step)
+    rows[r, slot] = np.float32(n if step.share >= 1.0 else before + step.share * (n - before))
     return step.rate / math.sqrt(n + step.epsilon)
 
 
@@ -242,11 +244,38 @@ def _carry(
         squares += d * d
     if squares == 0.0:
         return 0.0
+    if step.share < 1.0:
+        return _carry_some(rows, r, start, width, slot, g, other, o, at, squares / width, step)
     if step.code == MOMENTUM:
         return momentum(rows, r, start, width, slot, g, other, o, at, step)
     if step.code == ADAM:
         return adam(rows, r, start, width, slot, g, other, o, at, squares / width, step)
     return ftrl(rows, r, start, width, slot, g, other, o, at, squares / width, step)
+
+
+@njit(cache=True, nogil=True)
+def _carry_some(
+    rows: np.ndarray, r: int, start: int, width: int, slot: int, g: np.float32, other: np.ndarray, o: int, at: int, g2: float,
+    step: Step,
+) -> float:
+    """A whole step, of which the row keeps `share`, slots and all: its shortened rate would stand in the slots of ftrl."""
+    share, count = np.float32(step.share), slots_of(step, width)
+    whole = Step(
+        step.code, step.rate / step.share, step.decay, step.epsilon, step.coordinates, step.l2, step.momentum, step.l1,
+        step.schedule, step.horizon, 1.0,
+    )
+    x, slots = rows[r, start : start + width].copy(), rows[r, slot : slot + count].copy()
+    if step.code == MOMENTUM:
+        taken = momentum(rows, r, start, width, slot, g, other, o, at, whole)
+    elif step.code == ADAM:
+        taken = adam(rows, r, start, width, slot, g, other, o, at, g2, whole)
+    else:
+        taken = ftrl(rows, r, start, width, slot, g, other, o, at, g2, whole)
+    for j in range(width):
+        rows[r, start + j] = x[j] + share * (rows[r, start + j] - x[j])
+    for j in range(count):
+        rows[r, slot + j] = slots[j] + share * (rows[r, slot + j] - slots[j])
+    return taken * step.share
 
 
 @njit(cache=True, nogil=True, forceinline=True)

@@ -18,7 +18,7 @@ def _slowed(step: Step, count: int) -> Step:
     pace = 1.0 / math.sqrt(1.0 + n) if step.schedule == INVERSE_SQRT else 2.0 ** (-n)
     return Step(
         step.code, step.rate * pace, step.decay, step.epsilon, step.coordinates, step.l2, step.momentum, step.l1, step.schedule,
-        step.horizon,
+        step.horizon, step.share,
     )
 
 
@@ -39,7 +39,7 @@ def _paced(step, count):  # type: ignore[no-untyped-def]
 
 
 def slower(step: Step, trust: float) -> Step:
-    """The step at `trust` times its rate, 0 to 1; for kernels only."""
+    """The step at `trust` times its rate, 0 to 1, of which slots keep as much; for kernels only."""
     raise NotImplementedError
 
 
@@ -50,7 +50,7 @@ def _slower(step, trust):  # type: ignore[no-untyped-def]
     def made(step, trust):  # type: ignore[no-untyped-def]
         return kind(
             step.code, step.rate * trust, step.decay, step.epsilon, step.coordinates, step.l2, step.momentum, step.l1,
-            step.schedule, step.horizon,
+            step.schedule, step.horizon, trust,
         )
     return made
 

@@ -53,6 +53,9 @@ def _trimmed(offsets, values, news, weight, factor, width):  # type: ignore[no-u
             for p in range(several):
                 changes[p] = weight[start + p] * (np.float64(news[start + p, c]) - np.float64(values[r, c]))
             changes.sort()
+            if not np.isfinite(changes[0]) or not np.isfinite(changes[several - 1]):  # for the guard, which must see it
+                values[r, c] = np.nan
+                continue
             total = 0.0
             for p in range(cut, several - cut):
                 total += changes[p]

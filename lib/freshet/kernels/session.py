@@ -36,7 +36,8 @@ from freshet.kernels.query import join, query
 
 class Form(NamedTuple):
     """How a query is made and what it learns by: length of a vector, decay and power of the formula, one of CHOICES; `start` is
-    where x begins in rows of `past`: 0, or 1 where these are those of `item`; `dropout` as in kernels.dropout, of q."""
+    where x begins in rows of `past`: 0, or 1 where these are those of `item`; `dropout` as in kernels.dropout, of q;
+    of the rows that join the query the last `own` are the user's, and always take their whole step."""
 
     factors: int
     decay: float
@@ -44,6 +45,7 @@ class Form(NamedTuple):
     loss: int
     start: int = 0
     dropout: float = 0.0
+    own: int = 0
 
 
 @njit(cache=True, nogil=True)
@@ -129,13 +131,14 @@ def _move_items(
 
 @njit(cache=True, nogil=True, forceinline=True)
 def _move_query(
-    rows: np.ndarray, refs: np.ndarray, e: int, w: float, factors: int, start: int, slot: int, step: Step, limit: float,
-    scratch: np.ndarray, norm_g: float, first: float, decay: float, spread_y: float, t: float, a: np.ndarray, n: np.ndarray,
+    rows: np.ndarray, refs: np.ndarray, e: int, begin: int, end: int, w: float, factors: int, start: int, slot: int, step: Step,
+    limit: float, scratch: np.ndarray, norm_g: float, first: float, decay: float, spread_y: float, t: float, a: np.ndarray,
+    n: np.ndarray,
 ) -> tuple[float, int]:
-    """One step, `t` times as long, of the rows refs[e], which count `first`, then each `decay` times the one before, in q: of the
-    vectors from column `start` on, with slots from `slot` on; returns the length of the steps and the rows cut."""
+    """One step, `t` times as long, of the rows refs[e, begin:end], which count `first`, then each `decay` times the one before,
+    in q: of the vectors from column `start` on, with slots from `slot` on; returns the length of the steps and the rows cut."""
     share, capped, way = first, 0, 0.0
-    for d in range(refs.shape[1]):
+    for d in range(begin, end):
         r = refs[e, d]
         if r >= 0:
             now = slower(paced(step, n[r]), t)
@@ -164,7 +167,7 @@ def learn(
     where they stand. Steps are trust[e] times as long (float32[n], or of no length: 1); their length, together, becomes moved[e].
     Returns how often a row's norm was cut to `limit`.
     """
-    factors = form.factors
+    factors, shared = form.factors, feature_ref.shape[1] - form.own
     past_slot = 1 + factors + slots_of(bias_step, 1) if form.start else factors
     scratch = np.empty((2, max(factors, 1)), np.float32)  # q, then the gradient of the loss in q
     chances, curves = np.empty(item_ref.shape[1]), np.empty(item_ref.shape[1])
@@ -195,12 +198,14 @@ def learn(
         t = trust_in(trust, e)
         of_items, cut = _move_items(items, attributes, item_ref, attribute_ref, e, chances, curves, w, factors, bias_step, step,
                                     limit, scratch, norm_q, t, item_a, attribute_a, item_n, attribute_n)
-        of_past, more = _move_query(past, past_ref, e, w, factors, form.start, past_slot, step, limit, scratch, norm_g, scale,
-                                    form.decay, spread_y, t, past_a, past_n)
-        of_rest, rest = _move_query(features, feature_ref, e, w, factors, 0, factors, step, limit, scratch, norm_g, 1.0, 1.0,
-                                    spread_y, t, feature_a, feature_n)
+        of_past, more = _move_query(past, past_ref, e, 0, past_ref.shape[1], w, factors, form.start, past_slot, step, limit,
+                                    scratch, norm_g, scale, form.decay, spread_y, t, past_a, past_n)
+        of_rest, rest = _move_query(features, feature_ref, e, 0, shared, w, factors, 0, factors, step, limit, scratch, norm_g, 1.0,
+                                    1.0, spread_y, t, feature_a, feature_n)
+        _, his = _move_query(features, feature_ref, e, shared, shared + form.own, w, factors, 0, factors, step, limit, scratch,
+                             norm_g, 1.0, 1.0, spread_y, 1.0, feature_a, feature_n)
         moved[e] = of_items + of_past + of_rest
-        capped += cut + more + rest
+        capped += cut + more + rest + his
     return capped
 
 

@@ -66,7 +66,8 @@ class History(Base):
         chosen = settings.query
         self.seed = settings.seed
         self.form = kernel.Form(
-            self.factors, chosen.decay, chosen.power, pick("loss", chosen.loss, CHOICES), int(chosen.tied), settings.dropout)
+            self.factors, chosen.decay, chosen.power, pick("loss", chosen.loss, CHOICES), int(chosen.tied), settings.dropout,
+            int(chosen.user_row))
         self.past = ITEM if chosen.tied else PAST
         # Blocks whose rows join the query as they are.
         self.joined = (*((FEATURE,) if self.features else ()), *((USER,) if chosen.user_row else ()))

@@ -78,5 +78,12 @@ def new_head(model: Model, settings: Settings) -> Head:
     attributes = attribute_places(features) if features.items else 0
     segment = 0 if popularity.segment is None else popularity.segment_items
     head = Head(model.blocks(), dedup_window(settings), len(half_lives(settings)), len(features.context), attributes, segment)
-    head.rates = Rates(settings.limits.user_events, settings.limits.pair_events)
+    if capped(settings):
+        head.rates = Rates(settings.limits.user_events, settings.limits.pair_events)
     return head
+
+
+def capped(settings: Settings) -> bool:
+    """Whether events of an hour are counted: not where the source knows no time, and a file is one moment; nor where impressions
+    wait, of which a page has many and nobody sends them."""
+    return settings.source.order == "time" and settings.labels.wait is None

@@ -12,6 +12,7 @@ import json
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from freshet.errors import AlreadyRunning, FreshetError
+from freshet.failpoint import failpoint
 from freshet.head import Head
 from freshet.pipelines.requesting import ask
 from freshet.pipelines.rows import deleted, to_arrow
@@ -28,11 +30,12 @@ from freshet.pipelines.starting import as_writer
 from freshet.schema import DECISIONS
 from freshet.settings import Settings
 from freshet.store.commit import Writer
-from freshet.store.decisions import REQUEST_ID, decision_row
-from freshet.store.snapshots import RETRAIN, Snapshot
+from freshet.store.decisions import REQUEST_ID, decision_row, open_requests
+from freshet.store.snapshots import RETRAIN, History, Snapshot
 from freshet.store.tables import Tables, local_folder
 
 FOLDER, TOLD = "_candidates", "candidate.json"
+LEFT_AFTER = 86_400.0  # seconds: by then nobody is still writing it or about to ask
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ def hand_over(tables: Tables, settings: Settings, parts: Mapping[str, pa.Table],
         for name, rows in parts.items():
             pq.write_table(rows, made / f"{name}.parquet")
         (made / TOLD).write_text(json.dumps(asdict(told), allow_nan=False), encoding="utf-8")
+        failpoint("candidate_waits", path=made / TOLD)
         asked = ask(tables, RETRAIN, {"candidate": candidate}, told.reason)
         return {REQUEST_ID: asked, "asked": running.facts["holder"]}
 
@@ -96,13 +100,40 @@ def commit(writer: Writer, parts: Mapping[str, pa.Table], told: Told, answers: s
 def commit_waiting(writer: Writer, root: str, candidate: str, request_id: str) -> Snapshot:
     """Commit a candidate that waits as files, for the request that names it; the files go. Raises FreshetError without them."""
     made = _folder(root) / candidate
-    if not re.fullmatch(r"[0-9a-f]{16}", candidate) or not (made / TOLD).is_file():
-        raise FreshetError(f"There is no candidate {candidate} in {made.parent}.", remedy="Retrain again.", candidate=candidate)
-    told = Told(**json.loads((made / TOLD).read_text(encoding="utf-8")))
-    parts = {path.stem: pq.read_table(path) for path in sorted(made.glob("*.parquet"))}
+    if not re.fullmatch(r"[0-9a-f]{16}", candidate):
+        raise _gone(candidate, made)
+    try:
+        told = Told(**json.loads((made / TOLD).read_text(encoding="utf-8")))
+        parts = {path.stem: pq.read_table(path) for path in sorted(made.glob("*.parquet"))}
+    except FileNotFoundError as error:
+        raise _gone(candidate, made) from error
+    except (OSError, ValueError, TypeError, pa.ArrowException) as error:  # half written by a machine that went down
+        if getattr(error, "errno", None) is not None:  # the disk's own error may pass: the next start tries again
+            raise
+        what = f"Candidate {candidate} in {made.parent} cannot be read: {error}."
+        raise FreshetError(what, remedy="Retrain again.", candidate=candidate) from error
     snapshot = commit(writer, parts, told, request_id)
-    shutil.rmtree(made)
+    failpoint("candidate_committed", snapshot.version)
+    shutil.rmtree(made, ignore_errors=True)  # what stays is removed by maintenance
     return snapshot
+
+
+def _gone(candidate: str, made: Path) -> FreshetError:
+    return FreshetError(f"There is no candidate {candidate} in {made.parent}.", remedy="Retrain again.", candidate=candidate)
+
+
+def remove_left(tables: Tables, history: History) -> int:
+    """Remove candidates that wait for nobody: a process ended before it asked, or after its request was answered. How many."""
+    folder = local_folder(tables.root)
+    if folder is None or not (folder / FOLDER).is_dir():
+        return 0
+    asked = {json.loads(one["arguments"] or "{}").get("candidate") for one in open_requests(tables, history)}
+    since, removed = time.time() - LEFT_AFTER, 0
+    for made in sorted((folder / FOLDER).iterdir()):
+        if re.fullmatch(r"[0-9a-f]{16}", made.name) and made.name not in asked and made.stat().st_mtime < since:
+            shutil.rmtree(made, ignore_errors=True)  # of another user, or in use: no reason to end
+            removed += not made.exists()
+    return removed
 
 
 def _folder(root: str) -> Path:

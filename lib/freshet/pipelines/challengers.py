@@ -203,7 +203,7 @@ def in_step(opened: Opened, name: str) -> Challenger | None:
         one.opened.place.close()
         return None
     head = load_head(Reading(opened.tables, history, newest.version, newest), one.opened.settings, one.opened.learner)
-    head.ids, head.seen, head.revisions = opened.head.ids, opened.head.seen, opened.head.revisions
+    head.share_memory(opened.head)
     one.opened.head, one.opened.run = head, newest.run
     return on_branch(one)
 
@@ -227,7 +227,7 @@ def open_one(opened: Opened, name: str) -> Challenger:
     learner = new_learner(settings)
     head = new_head(learner.model, settings)
     # The model admits events, for all.
-    head.ids, head.seen, head.revisions = opened.head.ids, opened.head.seen, opened.head.revisions
+    head.share_memory(opened.head)
     head.clock = opened.head.clock
     place = Placement(opened.spark, learner.model, settings)
     mine = replace(opened, settings=settings, given=settings, learner=learner, head=head, place=place, run=new_run())

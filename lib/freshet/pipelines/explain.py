@@ -23,6 +23,7 @@ from freshet.pipelines.list_rules import list_rules
 from freshet.pipelines.opening import Reading, open_published
 from freshet.pipelines.recommend import Names, partial_head
 from freshet.pipelines.starting import check_structure
+from freshet.printable import printable
 from freshet.schema import PARAMETERS, POPULARITY, SEGMENT
 from freshet.segments import SegmentSpec, segment_extras
 from freshet.settings import ListSettings, Settings
@@ -204,7 +205,7 @@ def in_words(found: Mapping[str, Any]) -> str:
     version = found["snapshot_version"]
     if "parts" not in found:
         lines = [f"{found['item']} at version {version}", "", "next to it:"]
-        lines += [f"  {one['score']:8.3f}  {one['item_id']}" for one in found["neighbours"]]
+        lines += [f"  {one['score']:8.3f}  {printable(str(one['item_id']))}" for one in found["neighbours"]]
         lines += ["", "what moved it most in the last day:"]
         for one in found["moved"]:
             lines.append(f"  {one['distance']:8.3f}  {one['block']} by version {one['version']} ({_events(one['events'])})")
@@ -215,7 +216,7 @@ def in_words(found: Mapping[str, Any]) -> str:
         lines.append("  the rules of lists (settings under `lists`) keep this item out of every list")
     for part in found["parts"]:
         changed = ", ".join(f"{one['version']} ({_events(one['events'])})" for one in part["changed"])
-        of = f" {part['of']}" if part["of"] is not None else ""
+        of = f" {printable(str(part['of']))}" if part["of"] is not None else ""
         lines.append(f"  {part['amount']:8.4f}  {part['what']}{of}{f'; last changed by version {changed}' if changed else ''}")
     return "\n".join(lines)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -37,23 +37,32 @@ def dedup_keys(tables: Tables, history: History, version: int, oldest: int) -> p
 
 
 def users_since(tables: Tables, history: History, version: int, since: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(user keys, event_at) of the events accepted on the path of `version` with event_at >= `since` (µs since 1970)."""
+    """(user keys, event_at) of the events accepted on the path of `version` with event_at >= `since` (µs since 1970), each once."""
     for part in _since(tables, history, version, since, ("user_id", "event_at")):
-        yield text_keys.hashed(part.column("user_id")), part.column("event_at").cast(pa.int64()).to_numpy()
+        yield text_keys.hashed(part.column("user_id")), _microseconds(part.column("event_at"))
+
+
+def accepted_since(
+    tables: Tables, history: History, version: int, since: int, wanted: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> Iterator[Accepted]:
+    """Those of the same events of which `wanted` (user keys, event_at) is true, with all that says in which order they came."""
+    names = ("user_id", "item_id", "event_at", "snapshot_version", "event_id", "revision")
+    for part in _since(tables, history, version, since, names):
+        kept = wanted(text_keys.hashed(part.column("user_id")), _microseconds(part.column("event_at")))
+        some = part.filter(pa.array(kept))
+        user, item, event = (text_keys.hashed(some.column(name)) for name in ("user_id", "item_id", "event_id"))
+        number, revision = (some.column(name).to_numpy() for name in ("snapshot_version", "revision"))
+        yield Accepted(user, item, _microseconds(some.column("event_at")), number, event, revision)
 
 
 def _since(tables: Tables, history: History, version: int, since: int, wanted: Sequence[str]) -> Iterator[pa.Table]:
     commits = [commit for commit in history.commits(version) if commit.accepted_count]
-    yield from batches_of(tables, EVENTS.name, commits, wanted, ("event_at", ">=", since), version=version)
+    first = (("event_at", ">=", since), ("corrects", "is", True))
+    yield from batches_of(tables, EVENTS.name, commits, wanted, *first, version=version)
 
 
-def accepted_since(tables: Tables, history: History, version: int, since: int) -> Iterator[Accepted]:
-    """The same events, with all that says what they were and in which order they were learned."""
-    wanted = ("user_id", "item_id", "event_at", "snapshot_version", "event_id", "revision")
-    for part in _since(tables, history, version, since, wanted):
-        user, item, event = (text_keys.hashed(part.column(name)) for name in ("user_id", "item_id", "event_id"))
-        at = part.column("event_at").cast(pa.int64()).to_numpy()
-        yield Accepted(user, item, at, part.column("snapshot_version").to_numpy(), event, part.column("revision").to_numpy())
+def _microseconds(column: pa.ChunkedArray) -> np.ndarray:
+    return np.asarray(column.cast(pa.timestamp("us", tz=column.type.tz)).cast(pa.int64()).to_numpy())
 
 
 def _keyed(parts: Iterable[pa.Table]) -> pa.Table:

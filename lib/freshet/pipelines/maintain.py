@@ -8,6 +8,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from freshet.errors import AlreadyRunning
+from freshet.pipelines.candidates import remove_left
 from freshet.pipelines.challengers import LINE
 from freshet.pipelines.opening import open_reading
 from freshet.pipelines.requesting import ask
@@ -52,6 +53,7 @@ def carry_out(writer: Writer, settings: Settings, wanted: Mapping[str, bool]) ->
     if wanted["orphans"]:
         done["orphan_rows"] = sum(steps.remove_orphans(writer).values())
         done["orphan_bases"] = steps.remove_orphan_bases(writer)
+        done["orphan_candidates"] = remove_left(writer.tables, writer.history)
     if wanted["compact"]:
         steps.optimize(writer)
         steps.vacuum(writer)

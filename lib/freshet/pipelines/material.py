@@ -55,7 +55,8 @@ def of_elsewhere(
     judged, features = of_files(spark, settings, path), settings.model.features
     known, columns = new_head(learner.model, settings), columns_of(judged.table, features)
     load_ids(known, parent)
-    admitted = admit(known, columns, dedup_window(settings), judged.refused)
+    with known.rates.unlimited():  # who chooses these events has seen them
+        admitted = admit(known, columns, dedup_window(settings), judged.refused)
     events, wait = admitted.events, label_wait(settings)
     if wait is not None:
         events, _ = at_once(events, kinds_of(judged.table, settings)[admitted.accepted], wait, admitted.clock)

@@ -132,7 +132,7 @@ def _check_share(admitted: Admitted, settings: Settings) -> None:
     """A source that went bad must not pass as a quiet day."""
     # What is beyond a cap says nothing of the source: one account could end the stream with it.
     capped = sum(int(admitted.refused[reason].sum()) for reason in CAPS)
-    refused, read = admitted.counts[QUARANTINED] - capped, admitted.counts["read"]
+    refused, read = admitted.counts[QUARANTINED] - capped, admitted.counts["read"] - capped
     if refused >= settings.clean.min_refused_events and refused > settings.clean.max_refused_share * read:
         raise BatchRefused(
             f"{refused} of {read} events were refused, more than clean.max_refused_share = {settings.clean.max_refused_share:g}.",

@@ -119,7 +119,7 @@ def load_rates(head: Head, reading: Reading, oldest: int) -> None:
     """Know how many events of each hour from that of `oldest` on were accepted, where there is a limit."""
     if head.rates.limited:
         where = (reading.tables, reading.history, reading.version, oldest // HOUR * HOUR)
-        head.rates.recall(stored.users_since(*where), lambda: stored.accepted_since(*where))
+        head.rates.recall(stored.users_since(*where), lambda wanted: stored.accepted_since(*where, wanted))
 
 
 def load_waiting(head: Head, reading: Reading, settings: Settings) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from freshet.errors import AlreadyRunning, CheckFailed, FreshetError
+from freshet.failpoint import failpoint
 from freshet.pipelines.candidates import rows_of
 from freshet.pipelines.challengers import Challenger, in_step, weighed
 from freshet.pipelines.opening import open_reading
@@ -97,7 +98,9 @@ def _take_over(opened: Opened, one: Challenger, words: str, evidence: dict[str, 
     }
     decision = decision_row(PROMOTE, number, f"challenger {one.name}: {words}", evidence, actor, newest.version)
     parts = {PARAMETERS.name: rows, DECISIONS.name: decision}
+    failpoint("before_promote", number)
     row = opened.writer.commit(opened.writer.begin(), parts, fields)
+    failpoint("promoted", row.version)
     opened.given = settings
     turn(opened, settings, run)
     mine.head.waiting = opened.head.waiting

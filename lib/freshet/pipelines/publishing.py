@@ -7,6 +7,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from freshet.errors import AlreadyRunning, CheckFailed, FreshetError
+from freshet.failpoint import failpoint
 from freshet.pipelines.gating import FORCED, evidence
 from freshet.pipelines.opening import open_reading
 from freshet.pipelines.requesting import answer, ask
@@ -63,6 +64,7 @@ def publish(
     decision = decision_row(
         PUBLISH if allowed else REFUSE, version, words, {**verdict.evidence, **asked}, actor, before.version)
     fields = {"kind": PUBLISHED, "reason": words} | ({"published": version} if allowed else {})
+    failpoint("before_publish", version)
     writer.commit(writer.begin(), {DECISIONS.name: decision}, fields)
     if not allowed:
         raise CheckFailed(

@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 
 from freshet.engine.features import given_context, natural_key
 from freshet.errors import StoreFailed
+from freshet.failpoint import failpoint
 from freshet.head import TOTALS, Head
 from freshet.kernels.history import archive_keys, ring_of
 from freshet.learner import Learner
@@ -117,7 +118,9 @@ def recommend_batch(
             keys = chosen[start : start + USERS_AT_ONCE]
             lists = top_items(head, learner.model, on, keys, n, settings.history.items)
             rows = list_rows(lists, users.of(keys), names, reading.version, made_at, run, start)
+            failpoint("before_lists", start)
             reading.tables.append(RECOMMENDATIONS.name, rows)
+            failpoint("after_lists", start)
             unsent = unsent or send_lists(spark, settings.sink.kafka, rows)  # the table is written to its end all the same
             written += rows.num_rows
     if unsent is not None:

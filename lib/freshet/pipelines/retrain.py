@@ -13,6 +13,7 @@ import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from freshet.errors import SettingsError
+from freshet.failpoint import failpoint
 from freshet.head import Head
 from freshet.learner import Learner
 from freshet.models.contract import Events
@@ -67,6 +68,7 @@ def retrain(
     told = _told(made, parent, online, settings, reason, {**material.origin, "events": len(material.events), **warning}, apart)
     if settings.retrain.split != TIME:
         return {**told.evidence, "note": f"retrain.split {settings.retrain.split} only measures: no candidate was made"}
+    failpoint("retrained", parent.version)
     say("handing the candidate over")
     parts = {PARAMETERS.name: rows_of(made.head, online), **material.parts}
     if apart:  # what is only counted is the same in both

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from freshet.errors import FreshetError
+from freshet.failpoint import failpoint
 from freshet.paired import norm_growth
 from freshet.pipelines.gating import forced, held
 from freshet.pipelines.opening import Reading, load_head, load_memory
@@ -89,6 +90,7 @@ class Candidate:
             "digest": there.digest, "row_counts": there.row_counts, "event_clock": there.event_clock,
             "published": None if here.published is None else number,
         }
+        failpoint("before_rebase", self.made.version)
         row = line.writer.branch_off(REBASE, there.version, words, fields, {DECISIONS.name: decision}, line.writer.line)
         line.head = self.opened.head
         return row

@@ -13,6 +13,7 @@ from pyspark.sql import SparkSession
 from freshet.engine import predicate
 from freshet.engine.batch import QUARANTINE_COLUMNS, CleanBatch, canonical
 from freshet.errors import AlreadyRunning, BatchRefused, FreshetError
+from freshet.failpoint import failpoint
 from freshet.kernels.digest import as_hex
 from freshet.pipelines.gating import BACK, ROLLS_BACK
 from freshet.pipelines.items import take_again
@@ -102,6 +103,7 @@ def roll_back(
     # What a strategy has changed ends here, and the row says so.
     run = opened.run if opened.settings == wanted else new_run()
     row = opened.writer.rollback(to, reason, {DECISIONS.name: decision}, {"settings": wanted.to_json(), "run": run})
+    failpoint("rolled_back", row.version)
     if opened.settings != wanted:
         opened.given = wanted
         turn(opened, wanted, run)
@@ -186,6 +188,7 @@ def learn_again(
         kept, excluded = _batch_again(opened, row, _events_of(events, row), where)
         counts["relearned"] += kept
         counts[EXCLUDED] += excluded
+        failpoint("relearned", number)
         if number & (number - 1) == 0 or number == len(left):
             say(f"learned again {number} of {len(left)} versions: {counts['relearned']:,} events, {counts[EXCLUDED]:,} excluded")
     return counts

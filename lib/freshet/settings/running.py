@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -20,17 +22,32 @@ class StoreSettings(Section):
     checkpoint: Text | None = None
     log_checkpoint_interval: Count = 50
     log_retention: Duration = 2592000.0
-    permissions: Literal["private", "group", "inherit"] = "private"
+    permissions: Literal["auto", "private", "group", "inherit"] = "auto"
 
     @property
     def umask(self) -> int | None:
         """What is taken away from the rights of files and folders that are created; None: what the process was started with."""
+        if self.permissions == "auto":
+            return _as_it_is(self.root)
         return {"private": 0o077, "group": 0o027}.get(self.permissions)
 
     @property
     def checkpoint_path(self) -> str:
         """Folder of the streaming checkpoint: as set, else `_checkpoint` under the root."""
         return self.checkpoint or f"{self.root.rstrip('/')}/_checkpoint"
+
+
+def _as_it_is(root: str) -> int | None:
+    """The umask for a model that is private when it is new, and then stays as open as its folder is."""
+    if "://" in root:
+        return None  # elsewhere others say who may read
+    try:
+        found = Path(root).stat()
+    except OSError:
+        return 0o077
+    if found.st_uid != os.geteuid() or found.st_mode & 0o005:
+        return None  # what another user left unreadable in somebody's model would stop its learner
+    return 0o027 if found.st_mode & 0o050 else 0o077
 
 
 class StreamSettings(Section):

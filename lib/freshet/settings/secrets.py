@@ -9,8 +9,10 @@ from typing import Any
 REDACTED = "[redacted]"
 _SECRET_KEY = re.compile(r"(?i)secret|password|token|key|jaas|credential")
 _FREE = (("spark", "conf"), ("source", "kafka", "options"), ("sink", "kafka", "options"))  # maps whose keys are not ours
-_USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")
-_USER_AND_WORD = re.compile(r"[^\s/@:\[\]'\",]+:[^\s/@]+@")  # ann:hunter2@host, without a scheme before it
+# Bounded, or a long line without an end would take its square; a container of ABFS or WASB is no user.
+_USER_INFO = re.compile(r"(?<!abfss://)(?<!abfs://)(?<!wasbs://)(?<!wasb://)(?<=://)[^/@\s]{1,256}@")
+# ann:hunter2@host, without a scheme before it.
+_USER_AND_WORD = re.compile(r"(?<![^\s/@:\[\]'\",])[^\s/@:\[\]'\",]{1,128}:[^\s/@]{1,256}@")
 
 
 def is_free(path: Sequence[str]) -> bool:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from freshet.errors import AlreadyRunning
+from freshet.failpoint import failpoint
 from freshet.store.tables import local_folder
 
 LOCK_FILE = "_learner.lock"
@@ -41,6 +42,7 @@ def model_lock(root: str, checkpoint: str = "", force: bool = False) -> Iterator
         if not held and not force:
             raise _refused(root, _holder(handle))
         _write(handle, checkpoint)
+        failpoint("lock_written", path=folder / LOCK_FILE)
         try:
             yield
         finally:

@@ -25,6 +25,7 @@ from freshet.failpoint import failpoint
 from freshet.schema import DECISIONS, DISTANCES, EVENTS, IDS, PARAMETERS, PARAMETERS_BASE, QUARANTINE, SNAPSHOTS, TABLES
 from freshet.store.commit import Writer, new_commit_id
 from freshet.store.decisions import GATE, decision_row, decisions
+from freshet.store.files import count_of
 from freshet.store.parameters import DIGESTED, state
 from freshet.store.retention import closed, droppable, kept_versions, spans, unused_bases
 from freshet.store.snapshots import BASE, MAINTAIN, History, Snapshot
@@ -123,12 +124,16 @@ def fresh_history(writer: Writer) -> History:
 def remove_orphan_bases(writer: Writer) -> int:
     """Delete the rows of bases that no live snapshot row declares; the number of bases."""
     with writer.maintaining, writer.exclusive():
-        ids = writer.tables.read(PARAMETERS_BASE.name).select("base_id").distinct()
-        found = set(writer.tables.collect(PARAMETERS_BASE.name, ids).column("base_id").to_pylist())
-        orphans = found - {base.base_id for base in fresh_history(writer).bases()}
+        orphans = _base_ids(writer.tables) - {base.base_id for base in fresh_history(writer).bases()}
         if orphans:
             _delete(writer, PARAMETERS_BASE.name, F.col("base_id").isin(sorted(orphans)))
     return len(orphans)
+
+
+def _base_ids(tables: Tables) -> set[str]:
+    """Ids of the bases that have rows."""
+    ids = tables.read(PARAMETERS_BASE.name).select("base_id").distinct()
+    return set(tables.collect(PARAMETERS_BASE.name, ids).column("base_id").to_pylist())
 
 
 def drop_log(writer: Writer, keep_days: float, now: int | None = None) -> int:
@@ -142,7 +147,7 @@ def drop_log(writer: Writer, keep_days: float, now: int | None = None) -> int:
         history = fresh_history(writer)
         since = (time.time_ns() // 1000 if now is None else now) - int(keep_days * DAY_MICROSECONDS)
         kept = kept_versions(history, named_versions(writer, history), since)
-        going, bases = droppable(history, kept), unused_bases(history, kept)
+        going, bases = _there(writer.tables, droppable(history, kept), unused_bases(history, kept))
         if not going and not bases:
             return 0
         # The decision stands before the deed: a crash in between leaves rows that the next run finds again.
@@ -157,6 +162,14 @@ def drop_log(writer: Writer, keep_days: float, now: int | None = None) -> int:
         if bases:
             _delete(writer, PARAMETERS_BASE.name, F.col("base_id").isin([base.base_id for base in bases]))
     return len(going)
+
+
+def _there(tables: Tables, going: list[Snapshot], bases: list[Snapshot]) -> tuple[list[Snapshot], list[Snapshot]]:
+    """The commits and bases without those that an earlier run has removed: their snapshot rows stay for ever."""
+    if not count_of(tables, PARAMETERS.name, going):
+        going = []
+    held = _base_ids(tables) if bases else set()
+    return going, [base for base in bases if base.base_id in held]
 
 
 def _conditions(history: History, going: Iterable[Snapshot]) -> list[Column]:

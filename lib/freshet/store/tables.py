@@ -17,6 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from freshet.errors import FreshetError, StateDamaged, StoreFailed
+from freshet.failpoint import failpoint
 from freshet.schema import GROWN, TABLES
 from freshet.store import columns, data_files
 from freshet.store.delta_log import DeltaLog, Entry
@@ -120,6 +121,7 @@ class Tables:
         folder = local_folder(self.path(name))
         if folder is not None:
             data_files.write(rows, folder / file)
+            failpoint(f"file_of_{name}", path=folder / file)
             return (folder / file).stat().st_size
         with data_files.JvmFile(self.log(name).create_file(file)) as target:
             data_files.write(rows, target)
