@@ -116,7 +116,7 @@ def test_who_shares_a_model_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     seen: list[int] = []
 
-    def look(_: Any) -> Any:
+    def look(*_: Any) -> Any:
         seen.append(os.umask(0o022))
         raise KeyboardInterrupt
 
@@ -124,3 +124,10 @@ def test_who_shares_a_model_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for chosen in ("private", "group", "inherit"):
         CliRunner().invoke(main, ["status", "--set", f"store.permissions={chosen}"])
     assert seen == [0o077, 0o027, 0o022]
+    for mode in (0o700, 0o750, 0o755):  # auto: a new one is private, one that is there stays as open as it is
+        root = tmp_path / f"{mode:o}"
+        root.mkdir()
+        root.chmod(mode)
+        CliRunner().invoke(main, ["status", "--set", f"store.root={root}"])
+    CliRunner().invoke(main, ["status", "--set", f"store.root={tmp_path / 'new'}"])
+    assert seen[3:] == [0o077, 0o027, 0o022, 0o077]

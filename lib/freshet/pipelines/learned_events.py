@@ -57,7 +57,7 @@ def accepted_since(
 
 def _since(tables: Tables, history: History, version: int, since: int, wanted: Sequence[str]) -> Iterator[pa.Table]:
     commits = [commit for commit in history.commits(version) if commit.accepted_count]
-    first = (("event_at", ">=", since), ("corrects", "is", True))
+    first = (("event_at", ">=", since), ("corrects", "is", None))
     yield from batches_of(tables, EVENTS.name, commits, wanted, *first, version=version)
 
 
