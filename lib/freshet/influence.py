@@ -28,6 +28,7 @@ PRIOR = 100  # events that an item's share of the past counts for beside what kn
 TOLD = 10  # users and items that a version names
 TRIES = 4  # times a round is learned until nobody is over his limit
 CROWD = 20  # users over it, from which on it may be that learning runs away
+WILD = 1000.0  # times the limit: no number of events gets there by steps of an ordinary length
 SLACK, FULL = 1.001, 0.9  # times a limit: what is not worth learning again for, from where on nothing more is given
 LEAST = 1e-6  # trust of those who may move nothing more: not 0, by which some steps divide
 _NONE = np.empty(0, np.float32)
@@ -139,8 +140,9 @@ class Budget:
         found = np.empty(0, np.int64)
         if self._most is not None and np.isfinite(round_).all():
             found = np.flatnonzero((self.moved + round_ > SLACK * self._most) & (round_ > 0))
-            # Where most go too far it is no account that does, it is learning that runs away: that is refused, not trimmed.
-            if len(found) >= CROWD and 2 * len(found) > len(self.moved):
+            # Where most go too far, or farther than events can, it is no account that does, it is learning that runs away: that is
+            # refused, not trimmed.
+            if (len(found) >= CROWD and 2 * len(found) > len(self.moved)) or (len(found) and round_.max() > WILD * self._most):
                 self.runs_away, found = True, found[:0]
         if not len(found) or self._final:
             self._pass(round_)

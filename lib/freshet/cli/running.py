@@ -107,20 +107,21 @@ def session(settings: Settings) -> Iterator[SparkSession]:
     umask = settings.store.umask
     if umask is not None:
         os.umask(umask)  # before Java starts, which takes it over
-    spark = _session(settings, umask)
+    spark = _session(settings)
     try:
         yield spark
     finally:
         spark.stop()
 
 
-def _session(settings: Settings, umask: int | None) -> SparkSession:
+def _session(settings: Settings) -> SparkSession:
     from freshet.java import use_java
 
     use_java()
     from freshet.engine.session import build
 
-    return build(settings.spark, kafka=settings.source.format == "kafka" or bool(settings.sink.kafka.servers), umask=umask)
+    kafka = settings.source.format == "kafka" or bool(settings.sink.kafka.servers)
+    return build(settings.spark, kafka=kafka, umask=settings.store.umask)
 
 
 @contextmanager
