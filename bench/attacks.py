@@ -1,4 +1,4 @@
-"""Fake accounts that push items up or down, and what the limits do about it; and what the limits cost who is not attacked.
+"""Fake accounts that push items up or down, and what the limits do about it.
 
 Each fake account has 40 fillers and the 3 targets, at one moment; the accounts come one after the other within a twentieth of the
 stream, after six tenths of it. `push` takes fillers at random, `average` gives them their own mean (of clicks: takes them by how
@@ -10,19 +10,17 @@ warm_up 20, young 50, burst 2 from 5 events on, user_change a twentieth of the d
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 from arrays import Arrays, chosen, events, keys
-from figures import Figure, Options, Result, Stages, Table, middle
+from figures import Figure, Options, Result, Stages, Table
 from prequential_runs import Sums, Triples, ratings
 from public_sets import NotThere
 
 from freshet.demo.generator import Stream
 from freshet.demo.truth import CLICKS, RATINGS, World
-from freshet.intake import admit, remember
 from freshet.lists import shelf, top_items
 from freshet.models.contract import ITEM, USER, Events
 from freshet.pipelines.assembly import half_lives
@@ -34,7 +32,6 @@ KINDS, SHARES = ("push", "average", "bandwagon", "nuke"), (0.01, 0.03, 0.05)
 NONE = ("limits.user_events=null", "limits.pair_events=null", "limits.user_change=null", "limits.burst=null")
 STRICT = ("limits.warm_up=20", "limits.young=50", "limits.burst=2", "limits.burst_events=5", "limits.user_change=250")
 GUARDS = {"off": NONE, "default": (), "strict": STRICT, "trimmed": (*STRICT, "model.merge=trimmed")}
-WINDOW = 1 << 60  # microseconds: nothing is late here
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ class Victim:
 
 
 def measure(options: Options) -> Result:
-    """Every kind of attack on every set that is there; then the cost."""
+    """Every kind of attack on every set that is there."""
     result = Result(" ".join((__doc__ or "").split()))
     victims = [_planted(options, CLICKS), _planted(options, RATINGS)]
     try:
@@ -60,7 +57,6 @@ def measure(options: Options) -> Result:
         result.tables.append(Table("movielens-100k was left out", [[str(error)]]))
     for victim in victims:
         _attacked(victim, options, result)
-    _cost(options, result)
     return result
 
 
@@ -195,34 +191,3 @@ def hit_rate(arrays: Arrays, targets: np.ndarray, victim: Victim) -> float:
     """Share of the real users whose list has a target, mean of the targets."""
     lists = lists_of(arrays, victim)
     return float(np.mean([(lists == key).any(axis=1).mean() for key in keys(targets, ITEM)]))
-
-
-def _cost(options: Options, result: Result) -> None:
-    """Admitting and learning 200,000 events nobody attacks with, with the default limits over without, in turn."""
-    count, size = options.pairs(9, 3), 200_000
-    drawn = Stream(World(users=200_000, items=20_000, events=(1 + count) * size, drift_at=None, seed=options.seed)).take((1 + count) * size)
-    for model in ("mf", "blend"):
-        sides = {name: Arrays(chosen(f"model.name={model}", "metrics.sample=8", *sets)) for name, sets in (("off", NONE), ("default", ()))}
-        seconds: dict[str, list[float]] = {name: [] for name in sides}
-        for number in range(1 + count):
-            part = drawn[np.arange(number * size, (1 + number) * size)]
-            batch = events(part.user, part.item, part.value, np.sort(part.event_at), number * size)
-            for name in (list(sides) if number % 2 else list(sides)[::-1]):
-                seconds[name].append(_step(sides[name], batch))
-        ratios = [mine / plain for mine, plain in zip(seconds["default"][1:], seconds["off"][1:], strict=True)]
-        what = f"{model}: admitting and learning 200,000 events with the default limits over without"
-        result.figures.append(Figure(f"attacks.cost.{model}", what, *middle(ratios), beside=f"{np.median(seconds['default'][1:]):.2f} s"))
-
-
-def _step(arrays: Arrays, batch: Events) -> float:
-    """Seconds to admit, learn and remember a micro-batch."""
-    columns = {one.name: getattr(batch, one.name) for one in fields(Events) if one.name != "corrects"}
-    columns |= {
-        "user_check": batch.user_key ^ 7, "item_check": batch.item_key ^ 7, "dedup_key": batch.event_hash ^ 9,
-        "arrived_at": batch.event_at,
-    }
-    start = time.perf_counter()
-    admitted = admit(arrays.head, columns, WINDOW, 0)
-    arrays.step(replace(admitted.events), Stages())
-    remember(arrays.head, columns, admitted, WINDOW)
-    return time.perf_counter() - start

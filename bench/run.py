@@ -43,6 +43,7 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "daily": ("daily", "As events come, or at midnight"),
     "drift": ("drift", "Changes, and what is done about them"),
     "attacks": ("attacks", "Fake accounts"),
+    "limits": ("limits", "What limits cost"),
 }
 NEEDS_DATA = ("quality", "real", "labels", "batch", "daily")
 
