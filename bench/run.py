@@ -45,7 +45,7 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "attacks": ("attacks", "Fake accounts"),
     "limits": ("limits", "What limits cost"),
 }
-NEEDS_DATA = ("quality", "real", "labels", "batch", "daily")
+NEEDS_DATA = ("quality", "real", "labels", "batch", "daily", "limits")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -110,13 +110,18 @@ def shares(head: Head, items: np.ndarray) -> np.ndarray | None:
     return found
 
 
+def crowds(item: np.ndarray, young: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(int64[items], float64[items]): events of young accounts on each item, and how many of them one may expect."""
+    new, old = (np.bincount(item[which], minlength=len(share)) for which in (young, ~young))
+    return new, new.sum() * (old + PRIOR * share + 1) / (old.sum() + PRIOR)
+
+
 def _burst(item: np.ndarray, young: np.ndarray, share: np.ndarray, spec: LimitSpec) -> np.ndarray | None:
     """float32[items]: what an event of a young account on the item counts; None where all count in full."""
-    new, known = int(young.sum()), int(len(young) - young.sum())
-    if spec.burst is None or new < spec.burst_events:
+    if spec.burst is None or np.count_nonzero(young) < spec.burst_events:
         return None
-    fresh, old = (np.bincount(item[which], minlength=len(share)) for which in (young, ~young))
-    most = spec.burst * new * (old + PRIOR * share + 1) / (known + PRIOR)
+    fresh, expected = crowds(item, young, share)
+    most = spec.burst * expected
     over = (fresh > most) & (fresh >= spec.burst_events)
     return np.where(over, most / np.maximum(fresh, 1), 1.0).astype(np.float32) if over.any() else None
 
