@@ -1,39 +1,38 @@
-"""A hot key: micro-batches in which one item has half of all events, against uniform ones; seconds to learn each, and their ratio.
-
-    python bench/hot_key.py [model ...]
-
-Eight shards, learned one after the other, no Spark; of five tries each the shortest stands.
+"""A hot key: micro-batches of 50,000 events of which one item has half, and uniform ones, learned in turn over arrays, in eight shards
+one after the other. Seconds of the one over those of the other.
 """
 
 from __future__ import annotations
 
-import sys
 import time
-from contextlib import nullcontext
 
 import numpy as np
 from arrays import SECOND, Arrays, chosen, events
+from figures import Options, Result, Stages, ratio
 
-EVENTS, USERS, ITEMS, TRIES = 50_000, 20_000, 5_000, 5
-
-
-def seconds(model: str, hot: float) -> float:
-    """The shortest time of a micro-batch of which item 0 has the share `hot`, after one that compiles and fills the tables."""
-    one, best = Arrays(chosen(f"model.name={model}", "metrics.sample=0", "model.shards=8")), np.inf
-    for batch in range(1 + TRIES):
-        random = np.random.default_rng(batch)
-        user, item = random.integers(USERS, size=EVENTS), random.integers(ITEMS, size=EVENTS)
-        item[random.random(EVENTS) < hot] = 0
-        value, first = random.integers(1, 6, EVENTS), batch * EVENTS
-        given = events(user, item, value, 10**15 + (first + np.arange(EVENTS)) * SECOND, first)
-        start = time.perf_counter()
-        one.step(given, lambda stage: nullcontext())
-        if batch:
-            best = min(best, time.perf_counter() - start)
-    return best
+EVENTS, USERS, ITEMS = 50_000, 20_000, 5_000
 
 
-if __name__ == "__main__":
-    for name in sys.argv[1:] or ["mf", "bpr", "blend"]:
-        uniform, hot = seconds(name, 0.0), seconds(name, 0.5)
-        print(f"{name:<14} uniform {uniform:.3f} s  half of it one item {hot:.3f} s  ratio {hot / uniform:.2f}")
+def measure(options: Options) -> Result:
+    """A model of values, one of pairs, and the default."""
+    result = Result(" ".join((__doc__ or "").split()))
+    for model in ("mf", "bpr", "blend"):
+        sides = {hot: Arrays(chosen(f"model.name={model}", "metrics.sample=0")) for hot in (0.5, 0.0)}
+        seconds: dict[float, list[float]] = {hot: [] for hot in sides}
+        for number in range(1 + options.pairs(10, 3)):  # the first compiles and fills the tables
+            for hot, arrays in sides.items():
+                seconds[hot].append(_seconds(arrays, hot, number))
+        what = f"{model}: seconds of a micro-batch of which one item has half, over a uniform one"
+        result.figures.append(ratio(f"hot.{model}", what, seconds[0.5][1:], seconds[0.0][1:]))
+    return result
+
+
+def _seconds(arrays: Arrays, hot: float, number: int) -> float:
+    """Of micro-batch `number`, of which item 0 has the share `hot`."""
+    random, first = np.random.default_rng(number), number * EVENTS
+    user, item = random.integers(USERS, size=EVENTS), random.integers(ITEMS, size=EVENTS)
+    item[random.random(EVENTS) < hot] = 0
+    given = events(user, item, random.integers(1, 6, EVENTS), 10**15 + (first + np.arange(EVENTS)) * SECOND, first)
+    start = time.perf_counter()
+    arrays.step(given, Stages())
+    return time.perf_counter() - start

@@ -44,6 +44,7 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "drift": ("drift", "Changes, and what is done about them"),
     "attacks": ("attacks", "Fake accounts"),
     "limits": ("limits", "What limits cost"),
+    "hot": ("hot_key", "Half of all events on one item"),
 }
 NEEDS_DATA = ("quality", "real", "labels", "batch", "daily", "limits")
 
