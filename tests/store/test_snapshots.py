@@ -30,7 +30,9 @@ def test_a_row_lives_exactly_when_the_void_rule_spares_it(rows: list[Snapshot]) 
     assert history.live() == sorted(live, key=lambda row: row.version)
     assert len({row.version for row in live}) == len(live)
     assert history.next_version() == max((row.version for row in live), default=-1) + 1
-    assert all(history.is_live(row.commit_id) for row in live)
+    ids = {row.commit_id for row in live}
+    assert all(history.is_live(row.commit_id) == (row.commit_id in ids) for row in rows)
+    assert all(history.since(version) == [row for row in history.live() if row.version >= version] for version in range(9))
 
 
 @given(st.lists(anything, unique_by=lambda row: (row.version, row.epoch, row.commit_id)))
@@ -40,6 +42,7 @@ def test_added_one_by_one_is_the_same_as_read_at_once(rows: list[Snapshot]) -> N
         grown.add(row)
     assert grown.live() == History(rows).live()
     assert grown.epoch == History(rows).epoch
+    assert all(grown.is_live(row.commit_id) == History(rows).is_live(row.commit_id) for row in rows)
     assert sorted(map(repr, grown.rows)) == sorted(map(repr, rows))
 
 

@@ -173,7 +173,7 @@ def left_to_wait(tables: Tables, history: History, cool_down: int) -> int:
 
 def micro_batches_since(history: History, version: int) -> int:
     """Micro-batches of the stream that were committed after a version, on whatever branch."""
-    return sum(row.version > version for row in history.live() if row.kind in (LEARN, REFUSED))
+    return sum(row.kind in (LEARN, REFUSED) for row in history.since(version + 1))
 
 
 def events_learned(head: Head) -> int:

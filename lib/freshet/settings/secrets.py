@@ -14,6 +14,9 @@ _USER_INFO = re.compile(r"(?<!abfss://)(?<!abfs://)(?<!wasbs://)(?<!wasb://)(?<=
 # ann:hunter2@host, without a scheme before it.
 _USER_AND_WORD = re.compile(r"(?<![^\s/@:\[\]'\",])[^\s/@:\[\]'\",]{1,128}:[^\s/@]{1,256}@")
 
+# ?password=hunter2, &sig=..., ;password=...: what addresses carry behind them.
+_PARAMETER = re.compile(r"(?i)(?<=[?&;])([^=?&;\s]{0,64}(?:secret|passw|token|key|sig|credential)[^=?&;\s]{0,64}=)[^&;\s'\"]{1,4096}")
+
 
 def is_free(path: Sequence[str]) -> bool:
     """Whether the path leads into a map whose keys are not ours."""
@@ -47,13 +50,14 @@ def is_secret(path: Sequence[str]) -> bool:
 
 
 def redacted(value: Any, path: tuple[str, ...] = ()) -> Any:
-    """The same value with secrets, and user information inside of addresses, replaced."""
+    """The same value with secrets, and what addresses carry of user and password, replaced."""
     if isinstance(value, Mapping):
         return {name: redacted(inner, (*path, str(name))) for name, inner in value.items()}
     if is_secret(path):
         return REDACTED
     if isinstance(value, str):
-        return _USER_INFO.sub(f"{REDACTED}@", _USER_AND_WORD.sub(f"{REDACTED}@", value))
+        hidden = _USER_INFO.sub(f"{REDACTED}@", _USER_AND_WORD.sub(f"{REDACTED}@", value))
+        return _PARAMETER.sub(rf"\1{REDACTED}", hidden)
     if isinstance(value, list | tuple):
         return type(value)(redacted(inner, path) for inner in value)
     return value

@@ -201,7 +201,7 @@ class Writer:
         """The attempt at the number that is free now: a base may have been committed since it began."""
         if epoch_of(attempt.commit_id) != self.epoch or self.history.is_live(attempt.commit_id):
             raise FreshetError("An attempt is committed once, by the writer that began it.", commit_id=attempt.commit_id)
-        between = [row for row in self.history.live() if row.version >= attempt.version]
+        between = self.history.since(attempt.version)
         if not all(row.kind in _KEEP_STATE and row.branch == attempt.branch for row in between):
             raise FreshetError(
                 f"Version {attempt.version} was committed since this attempt began.", remedy="Begin again.",

@@ -14,6 +14,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import takewhile
+from sys import intern
 from typing import TYPE_CHECKING, Any
 
 from freshet.errors import StateDamaged
@@ -31,6 +32,8 @@ BACKFILL = "backfill "  # what checkpoint ids begin with where no stream made th
 _TEXTS = ("settings", "metrics", "sources", "movers")  # most of a row's bytes, and needed by nobody who only wants versions
 _TIMES = ("event_clock", "committed_at")
 _MAPS = ("reasons", "row_counts", "appended_rows", "appended_bytes", "stage_seconds", "impressions", "limited")
+# A history keeps every row in memory: texts that are the same in all of them, these and the keys of maps, are kept once.
+_ALIKE = ("branch", "kind", "run", "checkpoint_id", "code_version")
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,7 @@ class History:
         self._by_version: dict[int, Snapshot] = {}
         self._by_branch: dict[str, list[int]] = {}
         self._by_batch: dict[tuple[str, int], Snapshot] = {}
+        self._ids: set[str] = set()
         highest = -1
         for row in self._rows:
             if row.epoch >= highest and row.version not in self._by_version:
@@ -142,6 +146,7 @@ class History:
     def _stand(self, row: Snapshot) -> None:
         self._live.append(row)
         self._by_version[row.version] = row
+        self._ids.add(row.commit_id)
         self._by_branch.setdefault(row.branch, []).append(row.version)
         if row.checkpoint_id is not None and row.batch_id is not None and row.kind != CHALLENGE:
             self._by_batch[row.checkpoint_id, row.batch_id] = row
@@ -172,9 +177,13 @@ class History:
         """The rows that are not void, by version."""
         return list(self._live)
 
+    def since(self, version: int) -> list[Snapshot]:
+        """The rows of that version and later ones that are not void; takes time by those alone."""
+        return self._live[bisect_left(self._live, version, key=lambda row: row.version) :]
+
     def is_live(self, commit_id: str) -> bool:
         """Whether that attempt's row stands."""
-        return any(row.commit_id == commit_id for row in reversed(self._live))
+        return commit_id in self._ids
 
     @property
     def epoch(self) -> int:
@@ -281,7 +290,10 @@ def _python(record: dict[str, Any]) -> dict[str, Any]:
         record["corrected_count"] = record["corrected_count"] or 0
     for name in _MAPS:
         if name in record:
-            record[name] = dict(record[name] or ())
+            record[name] = {intern(key): value for key, value in record[name] or ()}
+    for name in _ALIKE:
+        if record.get(name) is not None:
+            record[name] = intern(record[name])
     return record
 
 
