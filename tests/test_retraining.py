@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -54,6 +55,18 @@ def test_the_first_pass_is_the_stream(name: str) -> None:
     for begin in range(0, 900, 200):
         one.learn(part(events, slice(begin, begin + 200)))
     assert made.head.digest == one.head.digest
+
+
+def test_a_pass_tells_what_the_limits_touched() -> None:
+    one, events = Lab(settings("model.name=mf", "limits.user_change=0.01")), checkerboard(900)
+    made = again(one, events, replace(PLAN, passes=2))
+    stream: Counter[str] = Counter()
+    for begin in range(0, 900, 200):
+        stream.update(one.learn(part(events, slice(begin, begin + 200))).limited)
+    assert made.passes[0].limited == stream and stream.total() > 0
+    assert sum(made.passes[1].limited.values()) > 0
+    free = Lab(settings("model.name=mf", "limits.user_change=null"))
+    assert not any(one_pass.limited for one_pass in again(free, events, PLAN).passes)
 
 
 @MODELS

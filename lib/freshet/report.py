@@ -68,3 +68,8 @@ class BatchReport:
 
 
 Listener = Callable[[BatchReport], None]
+
+
+def limited_text(limited: Mapping[str, int]) -> str:
+    """What the limits touched, in words: accounts that are warming up are nothing to tell of each time."""
+    return ", ".join(f"{count:,} {name}" for name, count in limited.items() if name != "warming_events" and count)

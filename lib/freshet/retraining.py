@@ -16,8 +16,9 @@ last, once, as the stream would have: the head stands where one stands that lear
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
@@ -70,13 +71,14 @@ class Progress:
 @dataclass(frozen=True)
 class Pass:
     """One pass: its number from 1, the mean loss of its events just before each was learned, the validation metrics, the value
-    of the one that decides (NaN: none), whether it is the best so far."""
+    of the one that decides (NaN: none), whether it is the best so far, what the limits touched."""
 
     number: int
     loss: float
     metrics: tuple[Metric, ...]
     value: float
     best: bool
+    limited: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -130,13 +132,13 @@ def retrain(
     while len(passes) < plan.passes and (not passes or any(one.best for one in passes[-plan.patience :])):
         number = len(passes) + 1
         head = restart(empty(), start, head, worth, learned)
-        loss = one_pass(teacher, head, train, plan, run, watch, number)
+        loss, limited = one_pass(teacher, head, train, plan, run, watch, number)
         metrics, led = judge.measure(said(head), validation)
         for name, rows in led.items():
             head.put(name, rows)
         found = value(metrics, metric, learner.model.name)
         good = not len(validation) or not passes or better(metric, found, [one.value for one in passes if one.best][-1])
-        passes.append(Pass(number, loss, tuple(metrics), found, good))
+        passes.append(Pass(number, loss, tuple(metrics), found, good, limited))
         watch(passes[-1])
         best = head if good else best
     tested, _ = judge.measure(said(best), test)
@@ -145,8 +147,11 @@ def retrain(
     return Retrained(said(best), tuple(passes), metric, tuple(tested), learned)
 
 
-def one_pass(learner: Learner, head: Head, events: Events, plan: Plan, run: Run, watch: Watcher, number: int) -> float:
-    """Learn the events into the head; the mean loss of them just before each was learned (rmse: its root)."""
+def one_pass(
+    learner: Learner, head: Head, events: Events, plan: Plan, run: Run, watch: Watcher, number: int
+) -> tuple[float, Mapping[str, int]]:
+    """Learn the events into the head; the mean loss of them just before each was learned (rmse: its root), and what the limits
+    touched."""
     # The first pass, and what was held out, is what a stream learns, bit for bit; later ones meet other negatives.
     companions = learner.spec.companions
     if number > 1:
@@ -157,16 +162,19 @@ def one_pass(learner: Learner, head: Head, events: Events, plan: Plan, run: Run,
         among = anywhere(events, companions.recent, companions.seed)
     wanted = (learner.model.loss_metric, SEQUENTIAL, "all")
     losses: list[Metric] = []
+    limited: Counter[str] = Counter()
     for begin in range(0, len(events), plan.micro_batch):
         at = slice(begin, begin + plan.micro_batch)
         batch = take(events, at)
         made = learner.learn(head, batch, run, served=number < 2, among=None if among is None else (among[0][at], among[1][at]))
         head.apply(made.changes, made.digest)
         head.clock = max(head.clock, int(batch.event_at.max()))
+        limited.update(made.limited)
         losses += [one for one in made.metrics if (one.metric, one.scoring, one.slice) == wanted]
         watch(Progress(number, min(begin + plan.micro_batch, len(events)), len(events)))
     total, count = sum(one.total for one in losses), sum(one.events for one in losses)
-    return replace(losses[0], total=total, events=count).mean if losses else math.nan
+    loss = replace(losses[0], total=total, events=count).mean if losses else math.nan
+    return loss, dict(limited)
 
 
 def anywhere(events: Events, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from freshet.printable import printable
-from freshet.report import BatchReport, Metric
+from freshet.report import BatchReport, Metric, limited_text
 
 POPULARITY = "popularity"
 LOSSES = ("rmse", "logloss", "hinge", "perceptron", "mae")
@@ -202,11 +202,6 @@ def _finite(value: Any) -> Any:
 def progress(kind: str) -> ProgressTable | ProgressLines:
     """Who prints what happens: `table` or `json`."""
     return ProgressLines() if kind == "json" else ProgressTable()
-
-
-def limited_text(limited: Mapping[str, int]) -> str:
-    """What the limits touched, in words: accounts that are warming up are nothing to tell of each time."""
-    return ", ".join(f"{count:,} {name}" for name, count in limited.items() if name != "warming_events" and count)
 
 
 def behind_text(behind: Mapping[str, int], most: int = 4) -> str:

@@ -76,5 +76,7 @@ def test_what_is_said_of_a_pass() -> None:
     watch(Progress(1, 1000, 1000))
     watch(Pass(1, 0.75, (), 0.123, True))
     assert len(said) == 1 and said[0].startswith("pass 1 of 4: ") and "0.1230 (best)" in said[0] and "at most 6 s left" in said[0]
+    watch(Pass(2, 0.5, (), 0.2, False, {"clipped_users": 1200, "burst_events": 0}))
+    assert said[1].count("1,200 clipped_users") == 1 and "burst" not in said[1]
     plan = plan_of(settings("retrain.metric=recall", "retrain.passes=3"))
     assert (plan.passes, plan.metric, plan.split) == (3, "recall", "time")

@@ -10,6 +10,7 @@ are others than before, it begins anew on another branch. Events, quarantine and
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -130,6 +131,7 @@ class Challengers:
         line = self._line
         one = open_one(line, name)
         same, begin = not changed_structure(line.settings, one.opened.settings), line.settings.challengers.begin
+        limited: Mapping[str, int] = {}
         if begin == "auto" and same:
             copy(line.head, one.opened.head)
             how = "as a copy of the model"
@@ -138,7 +140,8 @@ class Challengers:
             self._tell_of_items(one)
         else:
             try:
-                how = f"with the {self._learn_all(one):,} events that the model has learned"
+                count, limited = self._learn_all(one)
+                how = f"with the {count:,} events that the model has learned"
             except BatchRefused as refusal:
                 told = {"kind": MAINTAIN, "reason": f"challenger {name} cannot begin"}
                 line.writer.commit(line.writer.begin(), {DECISIONS.name: self._give_up(one, refusal)}, told)
@@ -150,7 +153,7 @@ class Challengers:
         texts = ", ".join(line.settings.challengers.learners[name])
         fields = {
             "digest": head.hex_digest, "row_counts": head.row_counts, "settings": one.opened.settings.to_json(),
-            "run": one.opened.run, "metrics": [],
+            "run": one.opened.run, "metrics": [], "limited": limited,
         }
         words = f"begins {how}: {texts}"
         row = line.writer.branch_off(
@@ -158,20 +161,23 @@ class Challengers:
         self._say(f"challenger {name} {words} (version {row.version})")
         return on_branch(one)
 
-    def _learn_all(self, one: Challenger) -> int:
+    def _learn_all(self, one: Challenger) -> tuple[int, Mapping[str, int]]:
+        """(events, what the limits touched of them)"""
         line, mine, count = self._line, one.opened, 0
+        limited: Counter[str] = Counter()
         newest = line.history.newest(line.writer.line)
         assert newest is not None
         learned = [row for row in line.history.commits(newest.version) if row.kind in LEARNING and row.accepted_count]
         events = read_events(line.tables, line.history, learned[0].version, learned[-1].version) if learned else ()
         mine.head.clock = 0  # as it was before the first of them
         for number, (snapshot, table) in enumerate(events, 1):
-            relearn(mine.head, mine.learner, table, mine.settings, mine.place, snapshot.event_clock or 0)
+            again = relearn(mine.head, mine.learner, table, mine.settings, mine.place, snapshot.event_clock or 0)
+            limited.update(again.limited)
             count += table.num_rows
             if number & (number - 1) == 0 or number == len(learned):
                 self._say(f"challenger {one.name}: learned {number} of {len(learned)} versions, {count:,} events")
         mine.head.clock = line.head.clock
-        return count
+        return count, dict(limited)
 
     def _tell_of_items(self, one: Challenger) -> None:
         """What is said of items now: when it was said does not matter to what was learned of clicks."""

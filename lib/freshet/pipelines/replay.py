@@ -14,7 +14,7 @@ from freshet import __version__
 from freshet.errors import CheckFailed, FreshetError
 from freshet.head import Head
 from freshet.intake import events_of
-from freshet.learner import Learner
+from freshet.learner import Learned, Learner
 from freshet.pipelines.assembly import new_head, new_learner
 from freshet.pipelines.items import retake
 from freshet.pipelines.learned_events import read_events
@@ -109,7 +109,7 @@ def state_before(reading: Reading, version: int, settings: Settings, learner: Le
 
 def relearn(
     head: Head, learner: Learner, table: pa.Table, settings: Settings, place: Placement, clock: int
-) -> None:
+) -> Learned:
     """Learn accepted events once more, with the settings they were learned with, and take the result. `clock`: after them."""
     columns = columns_of(table, settings.model.features)
     order = np.lexsort((columns["revision"], columns["event_hash"], columns["event_at"]))
@@ -117,3 +117,4 @@ def relearn(
     learned = learner.learn(head, settled.events, place)
     head.apply(learned.changes, learned.digest)
     head.clock, head.waiting = clock, settled.waiting
+    return learned

@@ -26,7 +26,7 @@ from freshet.pipelines.placing import Placement
 from freshet.pipelines.starting import check_structure
 from freshet.program import actor
 from freshet.reconciliation import Distances, distances
-from freshet.report import Metric
+from freshet.report import Metric, limited_text
 from freshet.retraining import TIME, Pass, Plan, Progress, Retrained, split, take
 from freshet.retraining import retrain as passes
 from freshet.schema import DISTANCES, PARAMETERS
@@ -173,7 +173,8 @@ class Watch:
         left = spent * (self.passes - one.number)
         metric = "" if np.isnan(one.value) else f", validation {one.value:.4f}{' (best)' if one.best else ''}"
         what = f"pass {one.number} of {self.passes}: {self.events / spent:,.0f} events/s, loss {one.loss:.4f}{metric}"
-        self.say(f"{what}, at most {left:.0f} s left")
+        touched = limited_text(one.limited)
+        self.say(f"{what}{', ' if touched else ''}{touched}, at most {left:.0f} s left")
         self.begun = self.told = time.monotonic()
 
 
@@ -197,7 +198,9 @@ def _told(
 
     evidence = {
         **origin, "metric": made.metric, "best_pass": made.best.number,
-        "passes": [{"loss": _number(one.loss), "validation": _number(one.value)} for one in made.passes],
+        "passes": [
+            {"loss": _number(one.loss), "validation": _number(one.value), "limited": dict(one.limited)} for one in made.passes
+        ],
         "apart": {one.block: one.summary() for one in apart},
         "test": {f"{one.metric} of {one.learner}": _number(one.mean) for one in made.test if one.slice == "all"},
     }

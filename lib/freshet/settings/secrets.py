@@ -15,7 +15,9 @@ _USER_INFO = re.compile(r"(?<!abfss://)(?<!abfs://)(?<!wasbs://)(?<!wasb://)(?<=
 _USER_AND_WORD = re.compile(r"(?<![^\s/@:\[\]'\",])[^\s/@:\[\]'\",]{1,128}:[^\s/@]{1,256}@")
 
 # ?password=hunter2, &sig=..., ;password=...: what addresses carry behind them.
-_PARAMETER = re.compile(r"(?i)(?<=[?&;])([^=?&;\s]{0,64}(?:secret|passw|token|key|sig|credential)[^=?&;\s]{0,64}=)[^&;\s'\"]{1,4096}")
+_PARAMETER = re.compile(
+    r"(?i)(?<=[?&;])([^=?&;\s]{0,64}(?:secret|passw|token|key|sig|credential)[^=?&;\s]{0,64}=)[^&;\s'\"]{1,4096}"
+)
 
 
 def is_free(path: Sequence[str]) -> bool:
