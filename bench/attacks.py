@@ -24,6 +24,7 @@ from freshet.demo.truth import CLICKS, RATINGS, World
 from freshet.lists import shelf, top_items
 from freshet.models.contract import ITEM, USER, Events
 from freshet.pipelines.assembly import half_lives
+from freshet.rates import Asked
 from freshet.schema import HISTORY, POPULARITY
 
 SIZE, FILLERS, TARGETS, K = 1000, 40, 3, 10
@@ -171,9 +172,10 @@ def learned(victim: Victim, triples: Triples, sets: tuple[str, ...]) -> Learned:
 def passed(arrays: Arrays, part: Triples, begin: int) -> Events:
     """The events of a micro-batch that no cap refuses."""
     batch = events(part.user, part.item, part.value, part.at, begin)
-    over = np.logical_or(*arrays.head.rates.over(batch.user_key, batch.item_key, batch.event_at))
+    asked = Asked(batch.user_key, batch.item_key, batch.event_at, batch.corrects)
+    over = np.logical_or(*arrays.head.rates.over(asked))
     kept = Events(*(getattr(batch, one.name)[~over] for one in fields(Events)))
-    arrays.head.rates.note(kept.user_key, kept.item_key, kept.event_at)
+    arrays.head.rates.note(asked.at(~over))
     return kept
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from planted import ITEM_KEYS, SECOND, USER_KEYS, Lab, checkerboard, key, part, settings
 
-from freshet.influence import LimitSpec, shares, weigh
+from freshet.influence import WILD, LimitSpec, shares, weigh
 from freshet.kernels.optimizers import OPTIMIZERS
 from freshet.learner import Learned
 from freshet.models.contract import Events
@@ -83,6 +83,19 @@ def test_where_most_go_too_far_it_is_learning_that_runs_away_and_nobody_is_trimm
     held, free = lab(name, "limits.user_change=0.01"), lab(name)
     trimmed, plain = held.learn(checkerboard(600)), free.learn(checkerboard(600))
     assert trimmed.digest == plain.digest and trimmed.limited == {"runs_away": 1}
+
+
+@pytest.mark.parametrize("name", ["biases", "rating"])
+def test_however_loud_one_account_is_it_is_held_and_the_others_are_not(name: str) -> None:
+    """What moves things a thousand times as far as it may is one account all the same, and no reason to let everybody go."""
+    limit, loud = limit_between(name), flood(300, start=600)
+    loud = replace(loud, value=np.where(loud.value > 3, 1e6, -1e6))
+    free, held = lab(name), lab(name, f"limits.user_change={limit}")
+    for one in (free, held):
+        one.learn(checkerboard(600))
+    without, within = (one.learn(mixed(checkerboard(300, start=600), loud)) for one in (free, held))
+    assert way_of(without, 3) > WILD * limit
+    assert within.limited == {"clipped_users": 1} and way_of(within, 3) <= limit * 1.002
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

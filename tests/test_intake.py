@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from freshet.head import Head
-from freshet.intake import COLLISION, Admitted, admit, note_ids, remember, repeats
+from freshet.intake import COLLISION, PAIR_CAP, USER_CAP, Admitted, admit, note_ids, remember, repeats
 from freshet.models.contract import FEATURE, ITEM, USER
+from freshet.rates import Rates
 from freshet.schema import ACCEPTED, CORRECTED, DUPLICATE, LATE, QUARANTINED
 
 WINDOW = 100
@@ -174,6 +175,21 @@ def test_a_higher_revision_corrects_and_any_other_repeats() -> None:
     assert (more.counts[ACCEPTED], more.counts[CORRECTED]) == (2, 1)
     for revision, wanted in ((0, DUPLICATE), (1, DUPLICATE), (2, DUPLICATE), (3, ACCEPTED), (3, DUPLICATE)):
         assert fate(take(head, [one(revision=revision, value=9.0)])) == [wanted]
+
+
+def test_a_correction_is_one_more_event_of_its_user_and_none_on_an_item() -> None:
+    head = Head((), WINDOW)
+    head.rates = Rates(5, 1)
+    known = [one(dedup_key=n, event_hash=n, item_key=n) for n in range(4)]
+    assert fate(take(head, known)) == [ACCEPTED] * 4
+    again = [one(dedup_key=n, event_hash=n, item_key=7, revision=1) for n in range(4)]
+    assert sorted(fate(take(head, again))) == [ACCEPTED] + [USER_CAP] * 3
+    assert fate(take(head, [one(dedup_key=9, event_hash=9, item_key=8, event_at=1050)])) == [USER_CAP]
+    pairs = Head((), WINDOW)
+    pairs.rates = Rates(None, 1)
+    take(pairs, known)
+    assert fate(take(pairs, again)) == [ACCEPTED] * 4
+    assert fate(take(pairs, [one(dedup_key=n, event_hash=n, item_key=7) for n in (8, 9)])) == [ACCEPTED, PAIR_CAP]
 
 
 def test_within_a_micro_batch_the_highest_revision_alone_is_accepted() -> None:

@@ -29,6 +29,7 @@ TOLD = 10  # users and items that a version names
 TRIES = 4  # times a round is learned until nobody is over his limit
 CROWD = 20  # users over it, from which on it may be that learning runs away
 WILD = 1000.0  # times the limit: no number of events gets there by steps of an ordinary length
+NEAR = 0.1  # of what the wildest moved, from which on one is held with him
 SLACK, FULL = 1.001, 0.9  # times a limit: what is not worth learning again for, from where on nothing more is given
 LEAST = 1e-6  # trust of those who may move nothing more: not 0, by which some steps divide
 _NONE = np.empty(0, np.float32)
@@ -135,6 +136,8 @@ class Budget:
         self.runs_away = False
         self.moved = np.zeros(len(trust.users))
         self._user, self._most, self._n, self._final = trust.user[event], most, len(event), False
+        self._whole: np.ndarray | None = None  # the trust a round began with, once somebody was held in it
+        self._before: frozenset[int] = frozenset()
 
     def over(self, parts: Sequence[np.ndarray], results: Sequence[ShardResult], last: bool) -> list[int]:
         """Numbers of the parts of a round, examples shard by shard, that must be learned again, for an account in them went over
@@ -145,27 +148,42 @@ class Budget:
         found = np.empty(0, np.int64)
         if self._most is not None and np.isfinite(round_).all():
             found = np.flatnonzero((self.moved + round_ > SLACK * self._most) & (round_ > 0))
-            # Where most go too far, or farther than events can, it is no account that does, it is learning that runs away: that is
-            # refused, not trimmed.
-            if (len(found) >= CROWD and 2 * len(found) > len(self.moved)) or (len(found) and round_.max() > WILD * self._most):
-                self.runs_away, found = True, found[:0]
         if not len(found) or self._final:
             self._pass(round_)
             return []
-        self._clip(at, found, round_, last)
-        return [number for number, part in enumerate(parts) if np.isin(self._user[part], found).any()]
+        wild = round_.max() > WILD * (self._most or 0.0)
+        most_do = 2 * len(found) > np.count_nonzero(round_ > 0) and (len(found) >= CROWD or wild)
+        if most_do and (last or not wild):
+            return self._let_go(parts, round_)
+        # What others do about what one did goes far, too: so he is held first, and they are looked at again.
+        who = found[round_[found] >= NEAR * round_.max()] if wild and not last else found
+        self._clip(at, who, round_, last)
+        return [number for number, part in enumerate(parts) if np.isin(self._user[part], who).any()]
+
+    def _let_go(self, parts: Sequence[np.ndarray], round_: np.ndarray) -> list[int]:
+        """Where most go too far it is no account that does, it is learning that runs away: to trim that would hide it from the
+        guards of values that are not finite or at the norm cap."""
+        self.runs_away = True
+        whole, held = self._whole, self.trust
+        if whole is None:
+            self._pass(round_)
+            return []
+        self.trust, self.clipped, self._final = whole, set(self._before), True
+        whole = whole if len(whole) else np.ones(self._n, np.float32)
+        return [number for number, part in enumerate(parts) if (whole[part] != held[part]).any()]
 
     def _pass(self, round_: np.ndarray) -> None:
         self.moved += round_
-        self._final = False
+        self._final, self._whole = False, None
         full = [user for user in self.clipped if self.moved[user] >= FULL * (self._most or 0.0)]
         if full:
             self.trust[np.isin(self._user, full)] = LEAST
 
     def _clip(self, at: np.ndarray, over: np.ndarray, round_: np.ndarray, last: bool) -> None:
         assert self._most is not None
-        if not len(self.trust):
-            self.trust = np.ones(self._n, np.float32)
+        if self._whole is None:
+            self._whole, self._before = self.trust, frozenset(self.clipped)
+        self.trust = self.trust.copy() if len(self.trust) else np.ones(self._n, np.float32)
         share = np.ones(len(self.moved))
         # A little less than what would just do: shorter steps leave longer gradients.
         share[over] = LEAST if last else np.clip(0.98 * (self._most - self.moved[over]) / round_[over], LEAST, 1.0)
@@ -180,7 +198,8 @@ class Budget:
 
 
 def movers(trust: Trust, moved: np.ndarray, changed: tuple[np.ndarray, np.ndarray]) -> tuple[Mover, ...]:
-    """The TOLD users by what they moved, float64[users], and items by how far they were moved: (keys, float64) of rows."""
+    """Of users by what they moved, float64[users], and of items by how far they were moved, (keys, float64) of rows, the first TOLD
+    that moved or were moved at all."""
     index = RowTable({})
     index.insert(trust.items)  # keys as there, and then those that were only drawn
     keys, way = changed
@@ -197,4 +216,4 @@ def _most(space: str, keys: np.ndarray, change: np.ndarray, events: np.ndarray) 
         edge = np.partition(change, len(change) - TOLD)[len(change) - TOLD]
         at = np.flatnonzero(change >= edge)
     first = at[np.lexsort((keys[at], -events[at], -change[at]))][:TOLD]
-    return [Mover(space, int(keys[k]), float(change[k]), int(events[k])) for k in first]
+    return [Mover(space, int(keys[k]), float(change[k]), int(events[k])) for k in first if change[k] > 0]

@@ -13,6 +13,7 @@ import numpy as np
 
 from freshet.head import Head
 from freshet.models.contract import FEATURE, ITEM, USER, Events
+from freshet.rates import Asked
 from freshet.revisions import NEW
 from freshet.schema import ACCEPTED, CORRECTED, DUPLICATE, LATE, QUARANTINED
 
@@ -64,7 +65,7 @@ def admit(head: Head, columns: Mapping[str, np.ndarray], dedup_window: int, quar
     duplicate = ~late & (again | (revision <= before))
     collision = ~late & ~duplicate & _collisions(head, columns)
     accepted = ~(late | duplicate | collision)
-    capped = _capped(head, columns, accepted & (before == NEW))  # what corrects an event is no further one
+    capped = _capped(head, columns, accepted, before != NEW)
     accepted &= ~(capped[USER_CAP] | capped[PAIR_CAP])
     at = np.flatnonzero(accepted)
     corrects = before[at]
@@ -86,12 +87,14 @@ def admit(head: Head, columns: Mapping[str, np.ndarray], dedup_window: int, quar
     )
 
 
-def _capped(head: Head, columns: Mapping[str, np.ndarray], passed: np.ndarray) -> dict[str, np.ndarray]:
+def _capped(
+    head: Head, columns: Mapping[str, np.ndarray], passed: np.ndarray, corrects: np.ndarray
+) -> dict[str, np.ndarray]:
     """Reason -> bool[n]: of the records that `passed` so far those beyond a cap of their hour."""
     found = {reason: np.zeros(len(passed), bool) for reason in CAPS}
     if head.rates.limited:
         at = np.flatnonzero(passed)
-        over = head.rates.over(*(columns[name][at] for name in ("user_key", "item_key", "event_at")))
+        over = head.rates.over(Asked(columns["user_key"], columns["item_key"], columns["event_at"], corrects).at(at))
         for reason, mask in zip(CAPS, over, strict=True):
             found[reason][at] = mask
     return found
@@ -163,8 +166,8 @@ def remember(head: Head, columns: Mapping[str, np.ndarray], admitted: Admitted, 
     note_ids(head, FEATURE, features, np.zeros_like(features))
     head.seen.add(admitted.dedup_keys, admitted.events.event_at)
     head.revisions.note(admitted.dedup_keys, admitted.revision)
-    new = ~admitted.events.corrects
-    head.rates.note(*(getattr(admitted.events, name)[new] for name in ("user_key", "item_key", "event_at")))
+    events = admitted.events
+    head.rates.note(Asked(events.user_key, events.item_key, events.event_at, events.corrects))
     head.clock = admitted.clock
     head.rates.forget(head.clock - dedup_window)
     head.seen.forget(head.clock - dedup_window)

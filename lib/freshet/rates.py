@@ -1,13 +1,15 @@
 """How many events of a user were accepted in each hour of event time, and of a user who had many how many on each item.
 
     held = Rates(most_user=1000, most_pair=60)
-    by_user, by_pair = held.over(user_key, item_key, event_at)     which of these events are too many, as if in this order
-    held.note(user_key, item_key, event_at)                        after the commit: those that were accepted, in their order
+    by_user, by_pair = held.over(events)     which of these events are too many, as if in this order
+    held.note(events)                        after the commit: those that were accepted, in their order
 
 An event is too much where its user had most_user in the hour; and where he had most_pair, and since then most_pair on that very
-item. Who has fewer has no entry for his items, and nothing is asked of them. Hours are those of the events' own time, so a replay
-counts as the stream did. An hour is let go once the dedup window has passed it: an event of it would be late. Without a limit
-nothing is counted. Memory: an entry of about 30 bytes for each hour in which a user came.
+item. Who has fewer has no entry for his items, and nothing is asked of them. What corrects an event is one more of its user, and
+none on an item: a player may tell every ten seconds how far somebody has watched. Hours are those of the events' own time, so a
+replay counts as the stream did. An hour is let go once the dedup window has passed it: an event of it would be late. Without a
+limit nothing is counted. Memory: an entry of about 30 bytes for each hour in which a user came, and for each of the items that were
+counted.
 """
 
 from __future__ import annotations
@@ -27,12 +29,27 @@ _FEWEST = 1 << 16  # entries, before it is worth while to look which hours are o
 _NO_LIMIT = np.iinfo(np.int64).max
 
 
-class Accepted(NamedTuple):
-    """Events that were accepted, int64[n] each: who, what, when, in which version, and what puts those of one time in order."""
+class Asked(NamedTuple):
+    """Events in their order: who, what, when, int64[n] each, and bool[n] which of them correct another."""
 
     user_key: np.ndarray
     item_key: np.ndarray
     event_at: np.ndarray
+    corrects: np.ndarray
+
+    def at(self, which: np.ndarray) -> Asked:
+        """Some of them."""
+        return Asked(*(column[which] for column in self))
+
+
+class Accepted(NamedTuple):
+    """Events that were accepted, int64[n] each: who, what, when, bool[n] which of them correct another, in which version, and what
+    puts those of one time in order."""
+
+    user_key: np.ndarray
+    item_key: np.ndarray
+    event_at: np.ndarray
+    corrects: np.ndarray
     version: np.ndarray
     event_hash: np.ndarray
     revision: np.ndarray
@@ -79,28 +96,30 @@ class Rates:
         """Bytes of memory."""
         return self._users.nbytes + self._pairs.nbytes
 
-    def over(self, user_key: np.ndarray, item_key: np.ndarray, event_at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def over(self, events: Asked) -> tuple[np.ndarray, np.ndarray]:
         """(bool[n], bool[n]): events beyond the limit of their user, of their pair; what is refused counts for neither."""
-        found = np.full(len(event_at), PASSED, np.int32)
-        if self.limited and not self._open and len(event_at):
-            told = self._counted(_hours(user_key, event_at))
+        found = np.full(len(events.event_at), PASSED, np.int32)
+        if self.limited and not self._open and len(found):
+            told = self._counted(_hours(events.user_key, events.event_at))
             heavy = told.held + told.totals > min(self._most)
             if heavy.any():
                 at = np.flatnonzero(heavy[told.refs])
-                found[at], _ = self._judged(told.user[at], item_key[at], self._most)
+                found[at], *_ = self._judged(told.user[at], events.at(at), self._most)
         return found == BY_USER, found == BY_PAIR
 
-    def note(self, user_key: np.ndarray, item_key: np.ndarray, event_at: np.ndarray) -> None:
+    def note(self, events: Asked) -> None:
         """Count accepted events."""
-        if not self.limited or not len(event_at):
+        if not self.limited or not len(events.event_at):
             return
-        told = self._counted(_hours(user_key, event_at))
+        told = self._counted(_hours(events.user_key, events.event_at))
         heavy = told.held + told.totals > self._most[1]
         if heavy.any():
             at = np.flatnonzero(heavy[told.refs])
-            _, (keys, events, pair) = self._judged(told.user[at], item_key[at], [_NO_LIMIT, self._most[1]], refuse=False)
-            _put(self._pairs, keys, pair, event_at[at], events)
-        _put(self._users, told.keys, told.refs, event_at, told.held + told.totals)
+            some = events.at(at)
+            _, keys, counts, pair = self._judged(told.user[at], some, [_NO_LIMIT, self._most[1]], refuse=False)
+            asked = pair >= 0
+            _put(self._pairs, keys, pair[asked], some.event_at[asked], counts, counts > 0)
+        _put(self._users, told.keys, told.refs, events.event_at, told.held + told.totals)
         self._told = None
 
     def recall(
@@ -115,11 +134,11 @@ class Rates:
         if not len(self._users) or self._users.column("events").max() <= self._most[1]:
             return
         kept = list(every(lambda user_key, event_at: _held(self._users, _hours(user_key, event_at)) > self._most[1]))
-        columns = [np.concatenate(column) for column in zip(*kept, strict=True)]
-        who, what, when, version, event_hash, revision = columns
-        order = np.lexsort((revision, event_hash, when, version))  # by version, and in it as they were learned
+        found = Accepted(*(np.concatenate(column) for column in zip(*kept, strict=True)))
+        # By version, and in it as they were learned.
+        order = np.lexsort((found.revision, found.event_hash, found.event_at, found.version))
         again = Rates(None, self._most[1])
-        again.note(who[order], what[order], when[order])
+        again.note(Asked(*found[:4]).at(order))
         self._pairs = again._pairs
 
     def _counted(self, user: np.ndarray) -> _Counted:
@@ -132,33 +151,40 @@ class Rates:
         return self._told
 
     def _judged(
-        self, user: np.ndarray, item_key: np.ndarray, most: list[int], refuse: bool = True
-    ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """(int32[n] as kernels.limits.cap, (keys of pairs, their events after these, the pair of each event))."""
-        pair = mix(user.view(np.uint64) ^ mix(item_key.view(np.uint64))).view(np.int64)
-        users, pairs = RowTable({}), RowTable({})
-        refs = users.insert(user), pairs.insert(pair)
+        self, user: np.ndarray, events: Asked, most: list[int], refuse: bool = True
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """(int32[n] as kernels.limits.cap, keys of pairs, their events after these, int32[n] the pair of each event or -1)."""
+        users, pairs, pair = RowTable({}), RowTable({}), np.full(len(user), -1, np.int32)
+        new = np.flatnonzero(~events.corrects)
+        pair[new] = pairs.insert(mix(user[new].view(np.uint64) ^ mix(events.item_key[new].view(np.uint64))).view(np.int64))
+        which = users.insert(user)
         counts = _held(self._users, users.keys), _held(self._pairs, pairs.keys)
         found = np.empty(len(user), np.int32)
-        cap(*refs, *counts, *most, refuse, found)
-        return found, (pairs.keys, counts[1], refs[1])
+        cap(which, pair, *counts, *most, refuse, found)
+        return found, pairs.keys, counts[1], pair
 
     def forget(self, oldest: int) -> None:
         """Let go of the hours before that of `oldest` (microseconds), once half of what is held may be of them."""
-        if len(self._users) <= self._full:
+        if len(self._users) + len(self._pairs) <= self._full:
             return
         self._users, self._pairs = (_since(table, oldest // HOUR) for table in (self._users, self._pairs))
-        self._full, self._told = max(_FEWEST, 2 * len(self._users)), None
+        self._full, self._told = max(_FEWEST, 2 * (len(self._users) + len(self._pairs))), None
 
 
 def _table() -> RowTable:
     return RowTable({"events": (np.int32, 0), "hour": (np.int32, 0)})
 
 
-def _put(table: RowTable, keys: np.ndarray, refs: np.ndarray, event_at: np.ndarray, events: np.ndarray) -> None:
-    """Rows of the keys with these counts, and with the hours of the events that refs int32[n] stand for."""
-    rows, hours = table.insert(keys), np.empty(len(keys), np.int32)
+def _put(
+    table: RowTable, keys: np.ndarray, refs: np.ndarray, event_at: np.ndarray, events: np.ndarray, kept: np.ndarray | None = None
+) -> None:
+    """Rows of the keys (of those `kept`, bool[keys]) with these counts, and with the hours of the events that refs int32[n] stand
+    for."""
+    hours = np.empty(len(keys), np.int32)
     hours[refs] = event_at // HOUR
+    if kept is not None:
+        keys, hours, events = keys[kept], hours[kept], events[kept]
+    rows = table.insert(keys)
     table.column("hour")[rows] = hours
     table.column("events")[rows] = events
 

@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from freshet.roots import local_folder
 from freshet.store import data_files, tables
 from freshet.store.columns import arrow_schema, conform, spark_schema
-from freshet.store.tables import Tables, local_folder
+from freshet.store.tables import Tables
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -12,9 +12,10 @@ import pytest
 from delta.tables import DeltaTable
 
 from freshet.errors import FreshetError, StateDamaged, StoreFailed, UnknownName
+from freshet.roots import local_folder
 from freshet.schema import TABLES
 from freshet.store.files import all_rows, arrow_reads, count_where
-from freshet.store.tables import Tables, local_folder
+from freshet.store.tables import Tables
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -123,6 +124,27 @@ def test_an_error_of_the_engine_is_told_with_the_table_and_the_way_out(tables: T
     with pytest.raises(StateDamaged) as damaged:
         tables.collect("ids", tables.read("ids"))
     assert damaged.value.facts["table"] == "ids"
+
+
+def test_an_append_goes_after_what_another_process_has_committed(tables: Tables) -> None:
+    """This process does not look at the log before it commits: it finds the number taken."""
+    assert tables.append("items", ITEMS).version == 1
+    log = folder(tables, "items") / "_delta_log"
+    lines = [json.loads(line) for line in (log / f"{1:020d}.json").read_text().splitlines()]
+    [added] = [line["add"] for line in lines if "add" in line]
+    shutil.copy(log.parent / added["path"], log.parent / "another.parquet")
+    other = [line if "add" not in line else {"add": {**added, "path": "another.parquet"}} for line in lines]
+    (log / f"{2:020d}.json").write_text("".join(f"{json.dumps(line)}\n" for line in other))
+    assert [tables.append("items", ITEMS).version, tables.append("items", ITEMS).version] == [3, 4]
+    assert tables.read("items").count() == 4 * ITEMS.num_rows
+
+
+def test_an_append_to_a_table_that_was_made_anew_begins_at_its_beginning(tables: Tables) -> None:
+    assert [tables.append("items", ITEMS).version for _ in range(3)] == [1, 2, 3]
+    shutil.rmtree(folder(tables, "items"))
+    tables.create()
+    assert tables.append("items", ITEMS).version == 1
+    assert tables.read("items").count() == ITEMS.num_rows
 
 
 def test_a_plain_path_is_local_and_absolute() -> None:

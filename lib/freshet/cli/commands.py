@@ -59,7 +59,8 @@ def demo(common: Common, quick: bool, model: str | None, kafka: Path | None) -> 
 
     # Where the broker will listen is not known yet.
     topic = [("--kafka", f"source.{name}", text) for name, text in KAFKA.items()] if kafka else []
-    run(common, call, flags=as_flags(("--model", "model.name", model), *topic), wait=True)
+    run(common, call, flags=as_flags(("--model", "model.name", model), *topic), wait=True,
+        root=lambda settings: f"{settings.demo.out}/model")
 
 
 @main.command()

@@ -65,18 +65,21 @@ def run(
     check: Callable[[Settings, Origins, Mapping[str, str]], None] | None = None,
     show: Callable[[Any], None] | None = None,
     wait: bool = False,
+    root: Callable[[Settings], str] = lambda settings: settings.store.root,
 ) -> None:
     """Settings -> Java -> Spark session -> `call` -> `show` what it returns; ends the process with an exit code.
 
     `check` may refuse settings in the light of the environment. An int that `call` returns is the exit code; anything
-    else is shown and the exit code is 0. `wait` says to a person who watches what is being waited for.
+    else is shown and the exit code is 0. `wait` says to a person who watches what is being waited for. `root`: of the model that
+    is written, where it is not the setting's.
     """
     settings, origins = common.settings(flags, required)
     if check is not None:
         check(settings, origins, os.environ)
     if wait:
         click.echo("Starting Spark.", err=True)
-    with session(settings) as spark:
+    store = settings.store.model_copy(update={"root": root(settings)})
+    with session(settings.model_copy(update={"store": store})) as spark:
         result = call(spark, settings)
     if isinstance(result, int) and not isinstance(result, bool):
         sys.exit(result)

@@ -38,6 +38,8 @@ class Limits(Protocol):
     @property
     def value_max(self) -> float: ...
     @property
+    def weight_max(self) -> float: ...
+    @property
     def future_tolerance(self) -> float: ...
     @property
     def max_age(self) -> float | None: ...
@@ -109,8 +111,10 @@ def _value_range(plan: Plan) -> Column:
     return _finite("value") & ~F.col("value").between(plan.limits.value_min, plan.limits.value_max)
 
 
-def _weight(_: Plan) -> Column:
-    return F.col("weight_given") & ~F.coalesce(_finite("weight") & (F.col("weight") > 0), F.lit(False))
+def _weight(plan: Plan) -> Column:
+    # NaN is larger than any limit in Spark's order.
+    inside = (F.col("weight") > 0) & (F.col("weight") <= plan.limits.weight_max)
+    return F.col("weight_given") & ~F.coalesce(inside, F.lit(False))
 
 
 def _propensity(_: Plan) -> Column:

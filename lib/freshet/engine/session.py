@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -211,7 +213,7 @@ def numba_cache() -> str:
     folder = os.environ.get("NUMBA_CACHE_DIR")
     if not folder:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "freshet" / "numba"
-        folder = str(cache if _writable(cache) else Path(tempfile.gettempdir()) / f"freshet-numba-{os.getuid()}")
+        folder = str(cache if _writable(cache) else _own(Path(tempfile.gettempdir()) / f"freshet-numba-{os.getuid()}"))
         os.environ["NUMBA_CACHE_DIR"] = folder
     return folder
 
@@ -222,6 +224,18 @@ def _writable(folder: Path) -> bool:
     except OSError:
         return False
     return os.access(folder, os.W_OK)
+
+
+def _own(folder: Path) -> Path:
+    """The folder where nobody but this user may write, made if need be; another one where somebody else was there first: numba
+    runs what it finds in its cache."""
+    with suppress(OSError):
+        folder.mkdir(mode=0o700)
+    with suppress(OSError):
+        found = folder.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022:
+            return folder
+    return Path(tempfile.mkdtemp(prefix="freshet-numba-"))
 
 
 def _python_path() -> str:

@@ -27,12 +27,13 @@ from freshet.head import Head
 from freshet.pipelines.requesting import ask
 from freshet.pipelines.rows import deleted, to_arrow
 from freshet.pipelines.starting import as_writer
+from freshet.roots import local_folder
 from freshet.schema import DECISIONS
 from freshet.settings import Settings
 from freshet.store.commit import Writer
 from freshet.store.decisions import REQUEST_ID, decision_row, open_requests
 from freshet.store.snapshots import RETRAIN, History, Snapshot
-from freshet.store.tables import Tables, local_folder
+from freshet.store.tables import Tables
 
 FOLDER, TOLD = "_candidates", "candidate.json"
 LEFT_AFTER = 86_400.0  # seconds: by then nobody is still writing it or about to ask
@@ -108,10 +109,11 @@ def commit_waiting(writer: Writer, root: str, candidate: str, request_id: str) -
     except FileNotFoundError as error:
         raise _gone(candidate, made) from error
     except (OSError, ValueError, TypeError, pa.ArrowException) as error:  # half written by a machine that went down
-        if getattr(error, "errno", None) is not None:  # the disk's own error may pass: the next start tries again
-            raise
+        if isinstance(error, OSError) and not isinstance(error, PermissionError) and error.errno is not None:
+            raise  # the disk's own error may pass: the next start tries again
         what = f"Candidate {candidate} in {made.parent} cannot be read: {error}."
-        raise FreshetError(what, remedy="Retrain again.", candidate=candidate) from error
+        remedy = "Retrain again, as the user who runs the learner." if isinstance(error, PermissionError) else "Retrain again."
+        raise FreshetError(what, remedy=remedy, candidate=candidate) from error
     snapshot = commit(writer, parts, told, request_id)
     failpoint("candidate_committed", snapshot.version)
     shutil.rmtree(made, ignore_errors=True)  # what stays is removed by maintenance

@@ -25,6 +25,7 @@ from freshet.java import find_java
 from freshet.pipelines.assembly import new_learner
 from freshet.pipelines.opening import Reading, load_head, open_reading
 from freshet.pipelines.starting import check_checkpoint
+from freshet.roots import local_folder
 from freshet.schema import REQUESTS, SNAPSHOTS
 from freshet.settings import Settings
 from freshet.settings.secrets import redacted
@@ -34,7 +35,7 @@ from freshet.store.lock import holder_of
 from freshet.store.maintain import attempts
 from freshet.store.retention import closed
 from freshet.store.snapshots import BASE, MAINTAIN, PUBLISH, SKIP, START, History
-from freshet.store.tables import Tables, local_folder
+from freshet.store.tables import Tables
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"
 FREE_BYTES = 2 << 30

@@ -78,9 +78,9 @@ class Gate:
         assert newest is not None
         margins = rules.guards if rules.guards.any else None
         paired = pair(opened.learner, opened.head, self.champion, events, rules.sample, margins)
-        self.seen.append(paired)
         if rules.publish != "judged":
             return Look(tuple(as_metrics(paired)))
+        self.seen.append(paired)
         verdict = judge(
             self.seen, events_learned(self.champion), lambda: norm_growth(opened.learner.model, opened.head, self.champion), rules)
         if verdict is None:

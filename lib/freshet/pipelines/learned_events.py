@@ -37,7 +37,7 @@ def dedup_keys(tables: Tables, history: History, version: int, oldest: int) -> p
 
 
 def users_since(tables: Tables, history: History, version: int, since: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(user keys, event_at) of the events accepted on the path of `version` with event_at >= `since` (µs since 1970), each once."""
+    """(user keys, event_at) of what was accepted on the path of `version` with event_at >= `since` (µs since 1970)."""
     for part in _since(tables, history, version, since, ("user_id", "event_at")):
         yield text_keys.hashed(part.column("user_id")), _microseconds(part.column("event_at"))
 
@@ -45,20 +45,20 @@ def users_since(tables: Tables, history: History, version: int, since: int) -> I
 def accepted_since(
     tables: Tables, history: History, version: int, since: int, wanted: Callable[[np.ndarray, np.ndarray], np.ndarray]
 ) -> Iterator[Accepted]:
-    """Those of the same events of which `wanted` (user keys, event_at) is true, with all that says in which order they came."""
-    names = ("user_id", "item_id", "event_at", "snapshot_version", "event_id", "revision")
+    """Those of the same of which `wanted` (user keys, event_at) is true, with all that says in which order they came."""
+    names = ("user_id", "item_id", "event_at", "snapshot_version", "event_id", "revision", "corrects")
     for part in _since(tables, history, version, since, names):
         kept = wanted(text_keys.hashed(part.column("user_id")), _microseconds(part.column("event_at")))
         some = part.filter(pa.array(kept))
         user, item, event = (text_keys.hashed(some.column(name)) for name in ("user_id", "item_id", "event_id"))
         number, revision = (some.column(name).to_numpy() for name in ("snapshot_version", "revision"))
-        yield Accepted(user, item, _microseconds(some.column("event_at")), number, event, revision)
+        corrects = some.column("corrects").is_valid().to_numpy()
+        yield Accepted(user, item, _microseconds(some.column("event_at")), corrects, number, event, revision)
 
 
 def _since(tables: Tables, history: History, version: int, since: int, wanted: Sequence[str]) -> Iterator[pa.Table]:
     commits = [commit for commit in history.commits(version) if commit.accepted_count]
-    first = (("event_at", ">=", since), ("corrects", "is", None))
-    yield from batches_of(tables, EVENTS.name, commits, wanted, *first, version=version)
+    yield from batches_of(tables, EVENTS.name, commits, wanted, ("event_at", ">=", since), version=version)
 
 
 def _microseconds(column: pa.ChunkedArray) -> np.ndarray:

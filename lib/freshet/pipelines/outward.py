@@ -83,10 +83,10 @@ class Told:
 
     def _send(self, history: History) -> None:
         assert self._sink.decisions is not None
-        live = history.live()
-        if not live:
+        first = history.first()
+        if first is None:
             return
-        model = live[0].commit_id
+        model = first.commit_id
         if self._sent is None:
             self._sent = _last_of(model, last_messages(self._spark, self._sink, self._sink.decisions))
         version, last = self._sent

@@ -62,6 +62,11 @@ class Requests:
             self._kinds[kind](json.loads(one["arguments"] or "{}"), one["reason"], asked)
         except CheckFailed as refusal:
             self._say(str(refusal))  # the decision stands
+        except OSError as error:
+            raise FreshetError(
+                f"What {one['actor']} asks for ({kind}) cannot be carried out: {error}.",
+                remedy="Mend the cause and start again: it is tried at every start.", request=one[REQUEST_ID],
+            ) from error
         except (FreshetError, KeyError, TypeError, ValueError) as refusal:
             if self._opened.history.next_version() != before:
                 raise  # half of it is done: the next start goes on with it

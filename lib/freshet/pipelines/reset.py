@@ -10,10 +10,10 @@ from pyspark.sql import SparkSession
 from freshet.errors import FreshetError
 from freshet.pipelines.candidates import FOLDER
 from freshet.pipelines.opening import open_reading
+from freshet.roots import local_folder
 from freshet.schema import TABLES
 from freshet.settings import Settings
 from freshet.store.lock import model_lock
-from freshet.store.tables import local_folder
 
 
 def reset(spark: SparkSession, settings: Settings, *, yes: bool = False) -> dict[str, Any]:

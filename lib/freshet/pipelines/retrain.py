@@ -29,9 +29,9 @@ from freshet.reconciliation import Distances, distances
 from freshet.report import Metric, limited_text
 from freshet.retraining import TIME, Pass, Plan, Progress, Retrained, split, take
 from freshet.retraining import retrain as passes
+from freshet.roots import local_folder
 from freshet.schema import DISTANCES, PARAMETERS
 from freshet.settings import Settings
-from freshet.store.tables import local_folder
 
 SAY_EVERY = 10.0  # seconds
 

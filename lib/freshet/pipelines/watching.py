@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from freshet.detectors import PSI, SETTLED, Alarm, Relay, Series, Shares
 from freshet.growth import LEARNED, growth_metric
 from freshet.inputs import INPUTS, input_metrics
+from freshet.intake import CAPS
 from freshet.pipelines.gating import micro_batches_since
 from freshet.pipelines.micro_batch import Prepared
 from freshet.pipelines.starting import Opened, turn
@@ -192,7 +193,8 @@ def _counts(row: Mapping[str, Any], before: Mapping[str, int]) -> Counts:
     """What came in, from the columns of a snapshot row and the row counts before it."""
     after = row["row_counts"]
     users, items = (after.get(name, 0) - before.get(name, 0) for name in (HISTORY, POPULARITY))
-    return Counts(row["read_count"], row["accepted_count"], row["quarantined_count"], users, items)
+    capped = sum(dict(row["reasons"]).get(reason, 0) for reason in CAPS)  # one account must not raise an alarm for all
+    return Counts(row["read_count"] - capped, row["accepted_count"], row["quarantined_count"] - capped, users, items)
 
 
 def _own(tables: Tables, history: History) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from freshet.settings.fields import (
     CountOrNone,
     Duration,
     DurationOrNever,
+    Positive,
     Section,
     Share,
     Text,
@@ -108,6 +109,7 @@ class CleanSettings(Section):
     max_context_length: Count = 256
     value_min: float = -1e6
     value_max: float = 1e6
+    weight_max: Positive = 1e6
     future_tolerance: Duration = 600.0
     max_age: DurationOrNever = None
     dedup_window: Duration = 172800.0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from freshet.roots import local_folder
 from freshet.settings.fields import Count, CountOrNone, Duration, Section, Share, Text
 from freshet.settings.securing import wrong
 
@@ -39,10 +39,11 @@ class StoreSettings(Section):
 
 def _as_it_is(root: str) -> int | None:
     """The umask for a model that is private when it is new, and then stays as open as its folder is."""
-    if "://" in root:
+    folder = local_folder(root)
+    if folder is None:
         return None  # elsewhere others say who may read
     try:
-        found = Path(root).stat()
+        found = folder.stat()
     except OSError:
         return 0o077
     if found.st_uid != os.geteuid() or found.st_mode & 0o005:

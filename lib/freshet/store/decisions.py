@@ -72,5 +72,6 @@ def evidence_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def decisions(tables: Tables, history: History, *conditions: Condition) -> list[dict[str, Any]]:
     """The committed rows of `decisions` of every branch for which the conditions hold, by version of their commit."""
-    rows = rows_of(tables, DECISIONS.name, history.live(), DECISIONS.names, *conditions).to_pylist()
+    oldest = max((int(least) for name, how, least in conditions if (name, how) == ("snapshot_version", ">=")), default=0)
+    rows = rows_of(tables, DECISIONS.name, history.since(oldest), DECISIONS.names, *conditions).to_pylist()
     return sorted(rows, key=lambda row: (row["snapshot_version"], row["decided_at"], row["decision_id"]))

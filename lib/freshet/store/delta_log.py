@@ -87,7 +87,9 @@ class DeltaLog:
     def append(self, actions: Iterable[str], note: str) -> int:
         """Commit the `add` actions (JSON lines) as one plain append that carries `note`; the version it became.
 
-        Delta's own transaction: it looks for conflicts, and writes log checkpoints when they are due.
+        Delta's own transaction: it looks for conflicts, and writes log checkpoints when they are due. It begins at what this process
+        knows of the table: to look for more it would list the folder of the log, which takes longer with every commit kept there.
+        Where somebody else has committed meanwhile, the number is taken, and it looks then.
         """
         delta, option = self._jvm.org.apache.spark.sql.delta, self._jvm.scala.Option
         added = self._jvm.java.util.ArrayList()
@@ -97,7 +99,14 @@ class DeltaLog:
         none = option.empty()
         mode = self._jvm.org.apache.spark.sql.SaveMode.Append
         write = getattr(delta, "DeltaOperations$Write")(mode, none, none, option.apply(note or None), *[none] * 5)
-        return int(self._log().startTransaction().commit(converted, write))
+        return int(self._log().startTransaction(none, option.apply(self._known())).commit(converted, write))
+
+    def _known(self) -> JavaObject:
+        """The newest version that this process has seen, looked up where its entry is gone: somebody made the table anew."""
+        known = self._log().unsafeVolatileSnapshot()
+        version = int(known.version())
+        seen = version >= 0 and self._file_system().exists(self._hadoop_path("_delta_log", f"{version:020d}.json"))
+        return known if seen else self._newest()
 
     def file_count(self) -> int:
         """Data files of the newest version."""

@@ -23,9 +23,10 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from freshet.errors import StateDamaged
+from freshet.roots import local_folder
 from freshet.schema import TABLES
 from freshet.store.columns import arrow_schema
-from freshet.store.tables import Tables, local_folder
+from freshet.store.tables import Tables
 
 if TYPE_CHECKING:
     from freshet.store.snapshots import Snapshot

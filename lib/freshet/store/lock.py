@@ -18,7 +18,7 @@ from typing import Any
 
 from freshet.errors import AlreadyRunning
 from freshet.failpoint import failpoint
-from freshet.store.tables import local_folder
+from freshet.roots import local_folder
 
 LOCK_FILE = "_learner.lock"
 

@@ -177,6 +177,10 @@ class History:
         """The rows that are not void, by version."""
         return list(self._live)
 
+    def first(self) -> Snapshot | None:
+        """The row that made the model."""
+        return self._live[0] if self._live else None
+
     def since(self, version: int) -> list[Snapshot]:
         """The rows of that version and later ones that are not void; takes time by those alone."""
         return self._live[bisect_left(self._live, version, key=lambda row: row.version) :]

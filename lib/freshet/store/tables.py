@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 from py4j.protocol import Py4JError, Py4JNetworkError
@@ -18,6 +16,7 @@ from pyspark.sql import functions as F
 
 from freshet.errors import FreshetError, StateDamaged, StoreFailed
 from freshet.failpoint import failpoint
+from freshet.roots import local_folder
 from freshet.schema import GROWN, TABLES
 from freshet.store import columns, data_files
 from freshet.store.delta_log import DeltaLog, Entry
@@ -34,17 +33,6 @@ class Appended:
     seconds: float
     bytes: int
     version: int
-
-
-def local_folder(root: str) -> Path | None:
-    """The folder of a root on local disk (a plain path or file: URI), absolute; None for any other place."""
-    # By hand: a parser of URLs ends the path at # and ?, which Hadoop's paths and file systems take as they are.
-    if root.startswith("file:"):
-        rest = root.removeprefix("file:")
-        return Path("/" + rest[2:].partition("/")[2] if rest.startswith("//") else rest).resolve()
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", root):
-        return None
-    return Path(root).expanduser().resolve()
 
 
 class Tables:
