@@ -46,6 +46,11 @@ class Process:
         """Wait until the failpoint of this name has fired."""
         self.wait_for(lambda: any((self.folder / "marks").glob(f"{place}_*")))
 
+    def let_go(self, place: str) -> None:
+        """End what holds the process at the failpoint of this name."""
+        for mark in (self.folder / "marks").glob(f"{place}_hold_*"):
+            mark.unlink()
+
 
 def start(site: Site, name: str, *arguments: str, failpoints: str = "", sets: tuple[str, ...] = ()) -> Process:
     """Start `freshet train` on the site with the settings of its tests; `name` is that of its files."""

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from planted import ITEM_KEYS, SECOND, USER_KEYS, Lab, checkerboard, key, part, settings
 
-from freshet.influence import WILD, LimitSpec, shares, weigh
+from freshet.influence import WILD, LimitSpec, _most, shares, weigh
 from freshet.kernels.optimizers import OPTIMIZERS
 from freshet.learner import Learned
+from freshet.models import MODELS as REGISTERED
 from freshet.models.contract import Events
 
-MODELS = ["biases", "blend", "bpr", "fm", "history", "linear", "mf", "rating"]
+MODELS = [name for name in REGISTERED if name != "cooccurrence"]  # which counts, and takes no steps
 STEPPED = [name for name in MODELS if name not in ("biases", "rating")]
 OFF = ["limits.user_change=null", "limits.burst=null"]
 
@@ -208,7 +209,7 @@ def strangers(n: int, item: int, start: int) -> Events:
     return replace(events, user_key=key(1, 1000 + start + np.arange(n)), item_key=np.full(n, ITEM_KEYS[item]), value=np.full(n, 5.0))
 
 
-@pytest.mark.parametrize("name", [*MODELS, "cooccurrence"])
+@pytest.mark.parametrize("name", REGISTERED)
 def test_a_crowd_of_new_accounts_on_one_item_counts_for_what_one_may_expect(name: str) -> None:
     free, held = lab(name), lab(name, "limits.burst=2", "limits.burst_events=20")
     for one in (free, held):
@@ -239,32 +240,54 @@ def test_a_burst_is_judged_against_those_who_are_known() -> None:
     assert len(again.trust) == 0 and again.told == {}
 
 
-def test_movers_are_the_ten_that_moved_most_and_were_moved_most() -> None:
-    one = lab("bpr")
-    one.learn(checkerboard(500))
-    learned = one.learn(mixed(checkerboard(400, start=500), flood(300, start=500)))
-    assert [m.space for m in learned.movers] == ["user"] * 10 + ["item"] * 10
-    users, items = ([m for m in learned.movers if m.space == space] for space in ("user", "item"))
-    assert len(users) == len(items) == 10
-    for some in (users, items):
-        assert [m.change for m in some] == sorted((m.change for m in some), reverse=True)
-    assert users[0].key == int(USER_KEYS[3]) and users[0].events >= 300
+def test_movers_are_the_ten_that_moved_most_and_were_moved_most(monkeypatch) -> None:
+    """Of all users and items: what would be told if a hundred were."""
+    events = mixed(checkerboard(400, start=500), flood(300, start=500))
+    found = []
+    for told in (100, 10):
+        monkeypatch.setattr("freshet.influence.TOLD", told)
+        one = lab("bpr")
+        one.learn(checkerboard(500))
+        found.append(one.learn(events).movers)
+    everybody, ten = found
+    assert [m.space for m in ten] == ["user"] * 10 + ["item"] * 10
+    for space, known in (("user", len(USER_KEYS)), ("item", len(ITEM_KEYS))):
+        every = [m for m in everybody if m.space == space]
+        assert len(every) == known  # more than are told of
+        assert [m for m in ten if m.space == space] == sorted(every, key=lambda m: -m.change)[:10]
+    assert ten[0].key == int(USER_KEYS[3]) and ten[0].events >= 300
 
 
-def test_an_item_s_way_is_the_length_of_what_its_rows_changed_by() -> None:
-    one = lab("history")
+def test_of_many_the_first_ten_are_those_of_all_put_in_order() -> None:
+    """Then only a part is put in order; many ways are equally long, and of some accounts as many events."""
+    random = np.random.default_rng(4)
+    keys, change, events = random.permutation(5000), random.integers(0, 40, 5000) / 8.0, random.integers(1, 5, 5000)
+    order = sorted(range(5000), key=lambda at: (-change[at], -events[at], keys[at]))[:10]
+    assert [(m.key, m.change, m.events) for m in _most("user", keys, change, events)] == [
+        (keys[at], change[at], events[at]) for at in order]
+
+
+def ways_of_items(one: Lab, events: Events) -> tuple[Learned, dict[int, float]]:
+    """What a lab makes of events, and the length of what the rows of each item it knew have changed by."""
+    before = {name: (one.head.tables[name].keys.copy(), one.head.values(name).copy()) for name in ("item", "past") if name in one.head.tables}
+    learned, squares = one.learn(events), dict.fromkeys(ITEM_KEYS.tolist(), 0.0)
+    for name, (keys, values) in before.items():
+        width = one.head.blocks[name].width
+        after = one.head.values(name)[one.head.lookup(name, keys)]
+        for key_, square in zip(keys, ((after[:, :width].astype(np.float64) - values[:, :width]) ** 2).sum(1), strict=True):
+            squares[int(key_)] += float(square)
+    return learned, {key_: square**0.5 for key_, square in squares.items()}
+
+
+@pytest.mark.parametrize("name", ["bpr", "history"])
+def test_the_items_told_of_are_those_whose_rows_changed_most_and_by_how_much(name: str) -> None:
+    one = lab(name)
     one.learn(checkerboard(500))
-    before = {name: one.head.values(name).copy() for name in ("item", "past")}
-    keys = {name: one.head.tables[name].keys.copy() for name in before}
-    learned = one.learn(checkerboard(200, start=500))
-    for mover in (m for m in learned.movers if m.space == "item"):
-        square = 0.0
-        for name, values in before.items():
-            at = int(np.flatnonzero(keys[name] == mover.key)[0])
-            width = one.head.blocks[name].width
-            after = one.head.values(name)[one.head.lookup(name, np.array([mover.key]))[0]]
-            square += float(((after[:width].astype(np.float64) - values[at, :width]) ** 2).sum())
-        assert mover.change == pytest.approx(square**0.5, rel=1e-5)
+    learned, ways = ways_of_items(one, checkerboard(40, start=500))
+    told = {m.key: m.change for m in learned.movers if m.space == "item"}
+    first = sorted(ways, key=lambda item: -ways[item])[:10]
+    assert list(told) == first
+    assert list(told.values()) == pytest.approx([ways[item] for item in first], rel=1e-5)
 
 
 def test_a_step_s_length_is_that_of_the_change_it_made() -> None:

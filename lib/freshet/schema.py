@@ -167,8 +167,8 @@ SNAPSHOTS = Table("snapshots", "a version of the model; appending it is the comm
            "where impressions wait (`labels.wait`): how many were accepted (`impressions`), `matured` and `expired` in this "
            "micro-batch, and how many are `pending` after it"),
     Column("limited", "map<string,bigint>",
-           "what the limits touched beside the events they refused: `burst_items` and `burst_events`, `warming_events`, and "
-           "`clipped_users`"),
+           "what the limits touched beside the events they refused: `burst_items` and `burst_events`, `warming_events`, "
+           "`clipped_users`, and `runs_away` where most went too far and nobody was held"),
     Column("movers", "array<struct<space:string,key:bigint,change:double,events:bigint>>",
            "the users whose events moved what users share most, by the lengths of their steps together, and the items that were "
            "moved most, by how far; each with its events in this micro-batch"),
@@ -177,7 +177,7 @@ SNAPSHOTS = Table("snapshots", "a version of the model; appending it is the comm
 DECISIONS = Table("decisions", "a recorded choice with its reason", (
     Column("decision_id", "string", "id of the decision", True),
     Column("kind", "string",
-           "publish, hold, roll back, promote, alarm, adapt, recovered, retrain, reset, skip, refuse, adopt, maintain, backfill",
+           "publish, hold, roll back, promote, alarm, adapt, recovered, retrain, skip, refuse, maintain, backfill, data loss",
            True),
     Column("version", "bigint", "version it is about"),
     Column("from_version", "bigint", "version that stood before"),

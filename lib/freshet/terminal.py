@@ -35,6 +35,7 @@ class Sums:
     late: int = 0
     duplicate: int = 0
     seconds: float = 0.0
+    limited: dict[str, int] = field(default_factory=dict)
     metrics: dict[_Key, Metric] = field(default_factory=dict)
 
     def add(self, report: BatchReport) -> None:
@@ -43,6 +44,8 @@ class Sums:
         self.late += report.late
         self.duplicate += report.duplicate
         self.seconds += report.seconds
+        for name, count in report.limited.items():
+            self.limited[name] = self.limited.get(name, 0) + count
         for new in report.metrics:
             if new.slice != "all":
                 continue
@@ -84,7 +87,8 @@ class ProgressTable:
 
     What is said after that goes below a line for the last micro-batch. Metrics are `in this run/since the last line`. The
     loss is the first there is of LOSSES, the ranking of RANKINGS, named in the note where they change; the column
-    `popular` is what popularity reached in the same measure on the same events.
+    `popular` is what popularity reached in the same measure on the same events. The note also tells what the limits have touched
+    since the last line.
     """
 
     def __init__(self, out: IO[str] | None = None) -> None:
@@ -135,7 +139,7 @@ class ProgressTable:
             f"{report.users:,}", f"{report.items:,}",
         )  # fmt: skip
         line = Text(" ".join(f"{cell:>{width}}" for cell, (_, width) in zip(cells, COLUMNS, strict=True)))
-        note = "; ".join(filter(None, (report.note, behind_text(report.behind), limited_text(report.limited), measures)))
+        note = "; ".join(filter(None, (report.note, behind_text(report.behind), limited_text(self.since.limited), measures)))
         if note:
             line.append(f"  {printable(note)}", style="yellow")
         self.console.print(line)

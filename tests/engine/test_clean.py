@@ -111,6 +111,20 @@ def test_every_rule_refuses_its_dirt(write: Write, read: Read) -> None:
     assert batch.accepted.num_rows == len(CLEAN)
 
 
+def test_of_a_key_given_twice_the_last_counts(write: Write, read: Read) -> None:
+    twice = line().replace('"user_id": "u1"', '"user_id": "first", "user_id": "last"').replace("3.5", '1, "value": 2')
+    spoilt = line(event_id="e2").replace("3.5", '1, "value": "five"')
+    batch = read(write("twice.json", [twice, spoilt]), SOURCE, LIMITS)
+    assert batch.accepted.select(["user_id", "value"]).to_pylist() == [{"user_id": "last", "value": 2.0}]
+    assert batch.quarantined.column("reason").to_pylist() == ["value_not_a_number"]
+
+
+def test_a_mark_of_byte_order_is_skipped_at_the_start_of_a_file(write: Write, read: Read) -> None:
+    batch = read(write("marked.json", ["\ufeff" + line(), "\ufeff" + line(event_id="e2")]), SOURCE, LIMITS)
+    assert batch.accepted.column("event_id").to_pylist() == ["e1"]
+    assert batch.quarantined.column("reason").to_pylist() == ["unreadable"]
+
+
 def test_dirt_passes_where_its_rule_is_left_out(frame: Any) -> None:
     wanted = expected(DIRT)
     records, source = frame([text for _, text in wanted])

@@ -10,6 +10,7 @@ everything in invariants.py must hold; a list that fails prints its seed, itself
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -114,7 +115,7 @@ class Late:
 
 @dataclass(frozen=True)
 class ExpectError:
-    """The next action fails with an error of this name."""
+    """The next action fails with an error of this name, or, where it is "Injected", with the crash that was armed."""
 
     name: str
 
@@ -146,6 +147,7 @@ class World:
     newest: int = -1  # that a reader has seen
     looked: tuple[tuple[str, int], Head] | None = None  # what a reader found, and of which version
     checked: object = None  # what was there when all was looked at
+    happened: Counter[str] = field(default_factory=Counter)  # what faults have done: errors by name, and lost replies by table
     runs: int = 0
 
     def __post_init__(self) -> None:
@@ -158,6 +160,7 @@ class World:
             self.expected = action.name
             return
         failed = self._attempt(lambda: getattr(self, f"_{type(action).__name__.lower()}")(action))
+        self.happened.update([failed] if failed else [])
         assert self.expected in (None, failed), f"{self.expected} was expected, and it ended with {failed}"
         self.expected = None
         invariants.check(self, every=isinstance(action, Check))
@@ -168,8 +171,9 @@ class World:
         self.heir = None
         try:
             act()
-        except failpoint.Injected:
+        except failpoint.Injected as crash:
             self.process = self.heir
+            return type(crash).__name__
         except FreshetError as error:
             self.process = self.heir
             name = type(error).__name__
@@ -243,6 +247,7 @@ class World:
         try:
             self._run(Run())
         finally:
+            self.happened[f"lost {action.table}"] += self.disk.tables.lost_reply is None
             self.disk.tables.lost_reply = None
             self.excused |= {"StoreFailed"}  # of a part: then nothing was committed
 

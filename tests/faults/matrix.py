@@ -30,7 +30,7 @@ def page(matrix: dict[str, Any]) -> str:
         parts.append(f"\n## {letter}. {title}\n\n| | what was done | what comes of it | tests |\n|---|---|---|---|")
         for name, row in matrix["rows"].items():
             if name[0] == letter:
-                tests = "<br>".join(f"`{test}`" for test in row["tests"]) or row["soak"]
+                tests = "<br>".join([*(f"`{test}`" for test in row["tests"]), *([row["soak"]] if "soak" in row else [])])
                 parts.append(f"| {name} | {row['done']} | {row['happens']} | {tests} |")
         left = {name: why for name, why in matrix["left_out"].items() if name[0] == letter}
         if left:

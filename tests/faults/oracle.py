@@ -1,8 +1,11 @@
-"""What a model must know after some micro-batches, in plain Python: no arrays, no kernels, no shards, one event after the other.
+"""What a model must know after some micro-batches, in plain Python: no kernels, no shards, one event after the other. Arrays are
+only what it is compared with; of the model itself it takes the settings that its name stands for (rates, cap, scale).
 
     admitted   not older than the clock less the window, not known already unless its revision is higher
     learned    mean += (v - mean) / n;  e = mean + b_u + b_i + p_u . q_i - v with the mean from before
                b -= rate e,  p_u -= rate (e q_i + l2 p_u),  q_i likewise with p_u from before,  both cut to the norm cap
+    begins     a column c of a row of key k with s (H - 131070) / sqrt((2^32 - 1) / 3), the bias with 0; s the scale, H the sum of
+               the four 16-bit parts of mix(mix(mix(seed ^ hash(block)) ^ k) + c golden), mix that of SplitMix64
     counted    per user the items he took, newest last; per item its positive events; corrections are learned and not counted
 """
 
@@ -14,25 +17,46 @@ from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
+import xxhash
 from shell import SECOND, SETTINGS, WINDOW, Event
 
 from freshet.head import Head
-from freshet.kernels.digest import hash_bytes
 from freshet.models.contract import ITEM, USER
 from freshet.models.mf import MatrixFactorization
 from freshet.schema import HISTORY, POPULARITY
-from freshet.workspace import starts
 
 MODEL = MatrixFactorization(SETTINGS.model)
-BLOCKS = {block.name: block for block in MODEL.blocks()}
 SEED = SETTINGS.model.seed
+MASK, GOLDEN = 2**64 - 1, 0x9E3779B97F4A7C15
+DEVIATION = math.sqrt((2**32 - 1) / 3)  # of the sum of four uniform 16-bit numbers
 
 
 @cache
 def key_of(text: str) -> int:
     """int64 key of a natural id."""
-    found = hash_bytes(text.encode(), 42)
+    found = hashed(text)
     return found - 2**64 if found >= 2**63 else found
+
+
+def hashed(text: str) -> int:
+    return xxhash.xxh64_intdigest(text.encode(), seed=42)
+
+
+def mix(number: int) -> int:
+    """One step of SplitMix64."""
+    z = (number + GOLDEN) & MASK
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & MASK
+    z = (z ^ z >> 27) * 0x94D049BB133111EB & MASK
+    return z ^ z >> 31
+
+
+@cache
+def beginning(block: str, key: int) -> tuple[float, ...]:
+    """What a row begins with: its bias, and its vector."""
+    state = mix(mix(SEED ^ hashed(block)) ^ key & MASK)
+    hashes = [mix(state + column * GOLDEN & MASK) for column in range(1, 1 + MODEL.factors)]
+    sums = [sum(h >> bits & 0xFFFF for bits in (0, 16, 32, 48)) for h in hashes]
+    return (0.0, *(MODEL.scale / DEVIATION * (lanes - 2 * 65535) for lanes in sums))
 
 
 @dataclass
@@ -96,7 +120,7 @@ class Oracle:
         """The row of an id; a new one starts where its key says."""
         place = (block, key_of(text))
         if place not in self.rows:
-            self.rows[place] = starts(BLOCKS[block], np.array([place[1]]), SEED)[0].astype(float).tolist()
+            self.rows[place] = list(beginning(*place))
         return self.rows[place]
 
     def differs(self, head: Head) -> list[str]:

@@ -60,6 +60,8 @@ class Maker:
             (1, lambda: [Add(self.events()), LoseReply(draw.choice((*TABLES, "snapshots")))]),
             (1, lambda: [Add(self.events()), Fill(draw.randrange(7)), Run(), Free()]),
             (1, lambda: [Corrupt(*draw.choice(DAMAGE)), Run(), Repair()]),
+            # A file that is gone matters to a micro-batch that is planned and not learned, and to that one alone.
+            (1, lambda: [Add(self.events()), Crash("batch_start"), Run(1), Corrupt("source", "gone"), Run(), Repair()]),
             (1, lambda: [TakeOver(), Add(self.events()), Late()]),
         ]  # fmt: skip
         [(_, make)] = draw.choices(some, [weight for weight, _ in some])

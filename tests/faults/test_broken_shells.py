@@ -10,7 +10,7 @@ import invariants
 import numpy as np
 import pytest
 import shell
-from actions import Check, Corrupt, Crash, ExpectError, Restart, Run, play
+from actions import Check, Corrupt, Crash, ExpectError, Repair, Restart, Run, play
 from shell import Process
 from test_actions import AFTER, BEFORE, some
 
@@ -26,6 +26,7 @@ from freshet.store.snapshots import History, Snapshot
 
 AGAIN = (*BEFORE, Restart(), some(0), Run(), *AFTER)
 LOST_WORD = (*BEFORE, Corrupt("commits", "lost"), Run(), *AFTER)
+DAMAGED = (*BEFORE, Corrupt("parameters", "flip"), Run(), Repair(), *AFTER)
 
 
 def caught(actions: Sequence[Any], kind: type[Process] = Process) -> str:
@@ -35,7 +36,7 @@ def caught(actions: Sequence[Any], kind: type[Process] = Process) -> str:
     return str(failure.value)
 
 
-@pytest.mark.parametrize("actions", [AGAIN, LOST_WORD, (*BEFORE, some(8), Crash("after_parameters"), *AFTER)])
+@pytest.mark.parametrize("actions", [AGAIN, LOST_WORD, DAMAGED, (*BEFORE, some(8), Crash("after_parameters"), *AFTER)])
 def test_a_sound_shell_passes_what_the_broken_ones_below_do_not(actions: Sequence[Any]) -> None:
     play(actions)
 
@@ -110,15 +111,17 @@ def test_versions_with_a_gap_and_of_the_wrong_parent_are_caught(monkeypatch) -> 
     assert "Broken: I3: [0, 0, 0" in caught((some(0), Run(), Crash("before_plan"), some(4), *AFTER))
 
 
-def test_a_damaged_row_that_nobody_verifies_is_caught(monkeypatch) -> None:
-    def unverified(reading: Any, settings: Settings, learner: Learner) -> Head:
-        head = new_head(learner.model, settings)
-        for name, table in load_arrow(reading.tables, reading.history, reading.version).items():
-            for rows in from_arrow(head.blocks[name], table.sort_by("key").combine_chunks()):
-                head.put(name, rows)
-        head.clock = reading.snapshot.event_clock or 0
-        return head
+def unverified(reading: Any, settings: Settings, learner: Learner) -> Head:
+    """The head as its rows give it, whatever digest they have."""
+    head = new_head(learner.model, settings)
+    for name, table in load_arrow(reading.tables, reading.history, reading.version).items():
+        for rows in from_arrow(head.blocks[name], table.sort_by("key").combine_chunks()):
+            head.put(name, rows)
+    head.clock = reading.snapshot.event_clock or 0
+    return head
 
+
+def test_a_damaged_row_that_nobody_verifies_is_caught(monkeypatch) -> None:
     monkeypatch.setattr(shell, "load_head", unverified)
     assert "Broken: I3: damaged rows were opened" in caught((*BEFORE, Corrupt("parameters", "flip")))
 
@@ -159,17 +162,23 @@ def test_an_error_without_a_way_out_is_caught(monkeypatch) -> None:
 
 
 def test_an_error_that_does_not_come_again_is_caught(monkeypatch) -> None:
-    seen: list[Any] = []
-    real = History.load
+    """A shell that refuses damaged rows once, and goes on with what it had when it is asked again."""
+    refused, sound = list[StateDamaged](), list[Head]()
+    real = shell.load_head
 
-    def once(tables: Any) -> History:
-        seen.append(tables)
-        if len(seen) == 12:
-            raise StateDamaged("The disk was slow.", remedy="Try again.")
-        return real(tables)
+    def once(reading: Any, settings: Settings, learner: Learner) -> Head:
+        if len(refused) == 2:  # by the reader that looks after the damage was done, and by the run after it
+            return sound[-1]
+        try:
+            sound.append(real(reading, settings, learner))
+        except StateDamaged as error:
+            refused.append(error)
+            raise
+        return sound[-1]
 
-    monkeypatch.setattr(History, "load", once)
-    assert "StateDamaged" in caught((*BEFORE, *AFTER, *AFTER))
+    monkeypatch.setattr(shell, "load_head", once)
+    story = caught(DAMAGED)
+    assert "nothing was mended, and it did not say again" in story and "-> Run" in story and len(refused) == 2
 
 
 def test_an_error_that_was_expected_and_did_not_come_is_caught() -> None:

@@ -101,22 +101,36 @@ def test_tasks_learned_twice_in_place_would_be_noticed() -> None:
     assert once.bits() != twice.bits()
 
 
-@pytest.mark.parametrize("name", ["mf", "bpr", "fm", "rating"])
+WEIGHED = ["mf", "bpr", "fm", "rating"]
+RARE = np.where(np.arange(300) % 50 == 0, 1e-6, 1.0)  # as logs of uniform policies have it
+
+
+@pytest.mark.parametrize("name", WEIGHED)
 def test_a_propensity_next_to_nothing_weighs_no_more_than_the_clip(name: str) -> None:
-    """One in a million, as logs of uniform policies have it: finite, within the norm cap, and the same as the clipped weight."""
-    rare = np.where(np.arange(300) % 50 == 0, 1e-6, 1.0)
-    events = replace(checkerboard(300), propensity=rare)
+    """One in a million: finite, and the same as the clipped weight."""
     clipped, weighted = (Lab(settings(f"model.name={name}", *sets)) for sets in (("model.propensity_clip=20",), ()))
-    clipped.learn(events)
-    weighted.learn(replace(checkerboard(300), weight=np.where(rare < 1.0, 20.0, 1.0)))
+    clipped.learn(replace(checkerboard(300), propensity=RARE))
+    weighted.learn(replace(checkerboard(300), weight=np.where(RARE < 1.0, 20.0, 1.0)))
     assert clipped.head.digest == weighted.head.digest
     for block in clipped.learner.model.blocks():
         if block.width:
             assert np.isfinite(clipped.head.values(block.name)).all()
 
 
-def test_without_a_clip_such_weights_would_be_refused() -> None:
-    """The subject of the test above: what weighs a million runs away, and is not committed."""
-    events = replace(checkerboard(300), weight=np.where(np.arange(300) % 50 == 0, 1e6, 1.0))
-    with pytest.raises(BatchRefused):
+@pytest.mark.parametrize("name", WEIGHED)
+def test_without_a_clip_propensities_are_not_looked_at(name: str) -> None:
+    with_, without = (Lab(settings(f"model.name={name}")) for _ in range(2))
+    with_.learn(replace(checkerboard(300), propensity=RARE))
+    without.learn(checkerboard(300))
+    assert with_.head.digest == without.head.digest
+    clipped = Lab(settings(f"model.name={name}", "model.propensity_clip=20"))
+    clipped.learn(replace(checkerboard(300), propensity=RARE))
+    assert clipped.head.digest != without.head.digest  # with one they are
+
+
+def test_weights_of_a_million_are_refused_where_few_rows_may_reach_the_norm_cap() -> None:
+    """The rows of such events end at the cap, finite; how many may is a setting."""
+    events = replace(checkerboard(300), weight=np.where(RARE < 1.0, 1e6, 1.0))
+    with pytest.raises(BatchRefused) as refused:
         Lab(settings("model.name=mf", "model.max_norm=2", "guard.max_capped_share=0.01")).learn(events)
+    assert refused.value.facts["reason"] == "capped"

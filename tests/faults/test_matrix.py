@@ -11,7 +11,7 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 # How many faults of each kind are known.
-KNOWN = {"A": 13, "B": 15, "C": 14, "D": 8, "E": 7, "F": 10, "G": 9, "H": 4, "I": 11, "L": 10}
+KNOWN = {"A": 13, "B": 15, "C": 14, "D": 8, "E": 7, "F": 10, "G": 9, "H": 4, "I": 11, "J": 7, "K": 5, "L": 10}
 
 
 @cache
@@ -35,7 +35,15 @@ def test_every_fault_is_tried_or_left_out_with_a_reason() -> None:
     known = {f"{letter}{number:02d}" for letter, count in KNOWN.items() for number in range(1, count + 1)}
     assert set(found["rows"]) | set(found["left_out"]) == known
     assert set(found["rows"]) & set(found["left_out"]) == set()
-    assert all(row["tests"] or row["soak"] for row in found["rows"].values()) and all(found["left_out"].values())
+    assert all(row["tests"] or row.get("soak") for row in found["rows"].values()) and all(found["left_out"].values())
+
+
+def test_the_page_names_every_test_and_measurement_of_a_row() -> None:
+    found = matrix.load()
+    lines = {line.split(" | ")[0].removeprefix("| "): line for line in matrix.page(found).splitlines()}
+    for name, row in found["rows"].items():
+        assert all(one in lines[name] for one in (*row["tests"], row.get("soak", ""))), name
+    assert any("soak" in row for row in found["rows"].values())
 
 
 def test_the_page_is_that_of_the_list() -> None:

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import ast
 import errno
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from freshet import failpoint
 from freshet.errors import FreshetError
-from freshet.pipelines.candidates import FOLDER, TOLD, commit_waiting
-from freshet.schema import TABLES
+from freshet.pipelines.candidates import FOLDER, TOLD, Told, commit_waiting
 from freshet.store.lock import holder_of, model_lock
 
 TESTS = Path(__file__).parents[1]
@@ -32,7 +39,7 @@ ARMED_BY = {
     "before_snapshot_row": "pipelines/test_faults.py::test_a_start_that_dies_leaves_a_model_that_starts",
     "after_snapshot_row": "pipelines/test_faults.py::test_a_start_that_dies_leaves_a_model_that_starts",
     "before_rollback": "pipelines/test_publishing.py::test_a_rollback_that_was_decided_is_carried_out_by_the_next_start",
-    "file_of_*": STEPS + "a_publication_is_there_or_not", "before_publish": STEPS + "a_publication_is_there_or_not",
+    "file_of_*": STEPS + "a_disk_that_is_full_at_any_append_of_a_micro_batch", "before_publish": STEPS + "a_publication_is_there_or_not",
     "rolled_back": BACK, "relearned": BACK, "before_promote": PROMOTION,
     "promoted": STEPS + "after_the_row_of_a_promotion_a_crash_is_a_promotion",
     "retrained": CANDIDATE, "candidate_waits": CANDIDATE, "candidate_committed": CANDIDATE, "before_rebase": CANDIDATE,
@@ -45,6 +52,10 @@ ARMED_BY = {
     "drop_decided": KEEPING + "the_log_goes_below_a_base_and_kept_versions_stay",
     "lock_written": "faults/test_places.py::test_a_torn_lock_file_hinders_nobody",
 }  # fmt: skip
+
+# What a micro-batch without dirt and without decisions appends to; each of these must be armed where a place has a name for each.
+PARTS = ("ids", "events", "parameters")
+WRITTEN = {"before_*": PARTS, "after_*": PARTS, "file_of_*": (*PARTS, "snapshots")}
 
 
 def places() -> set[str]:
@@ -67,8 +78,8 @@ def text_of(test: str) -> str:
 def test_every_place_is_armed_by_a_test() -> None:
     assert places() == set(ARMED_BY)
     for place, test in ARMED_BY.items():
-        names = [place.replace("*", table) for table in TABLES] if "*" in place else [place]
-        assert any(name in text_of(test) for name in names), f"{test} does not arm {place}"
+        for name in [place.replace("*", table) for table in WRITTEN[place]] if "*" in place else [place]:
+            assert f'"{name}' in text_of(test), f"{test} does not arm {name}"
 
 
 def test_a_place_that_is_not_armed_does_nothing(monkeypatch) -> None:
@@ -80,16 +91,33 @@ def test_a_place_that_is_not_armed_does_nothing(monkeypatch) -> None:
 
 def test_what_a_place_can_do(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(failpoint, "_passed", {})
-    monkeypatch.setenv("FRESHET_FAILPOINTS", "here:raise:2,here:enospc:@key,there:tear:1,elsewhere:torn:1")
+    monkeypatch.setenv("FRESHET_FAILPOINTS", "here:raise:2,here:enospc:@key,there:tear:1,elsewhere:torn:1,ever:hold:1")
     failpoint.failpoint("here")
     with pytest.raises(failpoint.Injected, match="here"):
         failpoint.failpoint("here")
     with pytest.raises(OSError, match="No space left on device") as full:
         failpoint.failpoint("here", "key")
     assert full.value.errno == errno.ENOSPC
-    for place in ("there", "elsewhere"):  # an action nobody knows, and a file that is not there, are mistakes of a test
+    for place in ("there", "elsewhere", "ever"):  # no such action, no file to tear, no mark to wait for: mistakes of a test
         with pytest.raises(ValueError, match=place):
             failpoint.failpoint(place)
+
+
+def test_a_place_holds_until_its_mark_is_taken_away(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(failpoint, "_passed", {})
+    monkeypatch.setenv("FRESHET_FAILPOINTS", "here:hold:1")
+    monkeypatch.setenv("FRESHET_FAILPOINT_MARKS", str(tmp_path))
+    running = threading.Thread(target=lambda: failpoint.failpoint("here"), daemon=True)
+    running.start()
+    mark = tmp_path / "here_hold_1"
+    while not mark.exists():
+        assert running.is_alive()
+        time.sleep(0.01)
+    running.join(0.2)
+    assert running.is_alive()
+    mark.unlink()
+    running.join(60)
+    assert not running.is_alive()
 
 
 def test_a_torn_lock_file_hinders_nobody(tmp_path) -> None:
@@ -107,15 +135,39 @@ def test_a_torn_lock_file_hinders_nobody(tmp_path) -> None:
         assert "another learner" in str(holder_of(str(tmp_path)))
 
 
-@pytest.mark.parametrize("file", [TOLD, "parameters.parquet"])
-def test_a_torn_candidate_is_refused_by_name(tmp_path, file: str) -> None:
-    """As a machine leaves it that went down while it was written: the one who asked is told to retrain."""
-    made = tmp_path / FOLDER / "0123456789abcdef"
+class Past(Exception):
+    """Reading the candidate got past: it is about to be committed."""
+
+
+@contextmanager
+def past():
+    raise Past
+    yield
+
+
+def waiting(root: Path) -> Path:
+    """A candidate as one is left for a learner; its folder."""
+    made = root / FOLDER / "0123456789abcdef"
     made.mkdir(parents=True)
-    told = dict.fromkeys(("parent", "digest", "row_counts", "event_clock", "metrics", "settings", "reason", "actor", "evidence"))
-    (made / TOLD).write_text(str(told).replace("'", '"').replace("None", "null"))
-    (made / "parameters.parquet").write_bytes(b"PAR1 and then some bytes PAR1")
+    told = Told(0, "0" * 16, {}, 0, [], "{}", "a doubt", "person", {})
+    (made / TOLD).write_text(json.dumps(asdict(told)), encoding="utf-8")
+    pq.write_table(pa.table({"key": list(range(1000)), "count": list(range(1000))}), made / "parameters.parquet")
+    return made
+
+
+def test_a_whole_candidate_is_read(tmp_path) -> None:
+    """The subject that must not be refused by the test below."""
+    made = waiting(tmp_path)
+    with pytest.raises(Past):
+        commit_waiting(SimpleNamespace(exclusive=past), str(tmp_path), made.name, "request")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("file", "cause"), [(TOLD, json.JSONDecodeError), ("parameters.parquet", pa.ArrowInvalid)])
+def test_a_torn_candidate_is_refused_by_name(tmp_path, file: str, cause: type[Exception]) -> None:
+    """As a machine leaves it that went down while it was written: the one who asked is told to retrain."""
+    made = waiting(tmp_path)
     os.truncate(made / file, (made / file).stat().st_size // 2)
     with pytest.raises(FreshetError, match="cannot be read") as refused:
-        commit_waiting(None, str(tmp_path), made.name, "request")  # type: ignore[arg-type]
+        commit_waiting(SimpleNamespace(exclusive=past), str(tmp_path), made.name, "request")  # type: ignore[arg-type]
+    assert isinstance(refused.value.__cause__, cause)
     assert refused.value.facts["candidate"] == made.name and refused.value.remedy == "Retrain again."

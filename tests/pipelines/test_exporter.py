@@ -103,3 +103,6 @@ def test_a_learner_exports_what_it_commits(site: Site) -> None:
     last = site.snapshots()[-1]
     assert seen[-1]["freshet_version"] == last.version and seen[-1]['freshet_events_total{outcome="accepted"}'] == 400
     assert seen[-1]['freshet_rows{block="popularity"}'] == last.row_counts["popularity"]
+    named = {row["natural_id"] for row in site.sql("select natural_id from ids where block in ('user', 'item')")}
+    labels = {label for name in seen[-1] for label in re.findall(r'"(.*?)"', name)}
+    assert len(named) > 50 and labels and not named & labels

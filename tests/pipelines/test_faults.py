@@ -255,8 +255,8 @@ def test_a_second_learner_is_refused_before_it_writes(copied) -> None:
 
 def test_other_structure_is_refused_and_a_learning_rate_is_not(copied) -> None:
     with pytest.raises(SettingsError) as refusal:
-        copied.train("model.factors=8", "model.shards=3")
-    assert {name for name, _, _ in refusal.value.facts["problems"]} == {"model.factors", "model.shards"}
+        copied.train("model.factors=8", "model.shards=3", "model.seed=9")
+    assert {name for name, _, _ in refusal.value.facts["problems"]} == {"model.factors", "model.shards", "model.seed"}
     copied.train("model.optimizer.learning_rate=0.01")
 
 

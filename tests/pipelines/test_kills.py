@@ -139,7 +139,7 @@ def test_one_that_is_stopped_is_not_taken_over_and_one_that_is_killed_while_it_m
     """SIGSTOP in the middle of a micro-batch: the lock is the kernel's and held on. Then maintenance is asked for, and kill -9 comes
     when the rows of the base are written and not verified."""
     site.write(FILES * EVENTS, EVENTS)
-    process = start(site, "process", "--trigger", "1 second", failpoints="before_snapshot_row:sleep3:3,base_written:kill9:1")
+    process = start(site, "process", "--trigger", "1 second", failpoints="before_snapshot_row:hold:3,base_written:kill9:1")
     process.passed("before_snapshot_row")
     process.running.send_signal(signal.SIGSTOP)
     try:
@@ -148,6 +148,7 @@ def test_one_that_is_stopped_is_not_taken_over_and_one_that_is_killed_while_it_m
             site.train()
         assert "request_id" in maintain(site.spark, site.settings())
     finally:
+        process.let_go("before_snapshot_row")
         process.running.send_signal(signal.SIGCONT)
     assert process.code() == -signal.SIGKILL, process.text()
     assert "base" not in [row.kind for row in site.snapshots()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import subprocess
@@ -63,6 +64,14 @@ def leaks(folder: Path, but: Path) -> list[str]:
     return [str(file) for file in sorted(folder.rglob("*")) if file.is_file() and file != but and "canary-" in text_of(file)]
 
 
+def note_canaries(source: Path) -> None:
+    """A user, an item and an event whose names occur nowhere else: one record that is learned, one that is refused."""
+    good = {"event_id": "heron-event", "user_id": "heron-user", "item_id": "heron-item", "event_type": "click", "value": 1,
+            "event_at": "2025-01-01T01:00:00Z"}  # fmt: skip
+    with max(source.glob("*.json")).open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(one) + "\n" for one in (good, {**good, "event_id": "heron-bad", "value": "heron-value"}))
+
+
 def open_to_others(folder: Path) -> list[str]:
     return [f"{path} {stat.S_IMODE(path.stat().st_mode):o}" for path in (folder, *folder.rglob("*")) if path.stat().st_mode & 0o077]
 
@@ -81,6 +90,7 @@ def test_a_secured_learner_shows_no_secret_and_nobody_else_reads_its_files(
 ) -> None:
     site = Site(None, tmp_path / "site")  # type: ignore[arg-type]  # no session here
     site.write(240, 120)
+    note_canaries(site.source)
     secrets = tmp_path / "secrets"
     secrets.mkdir()
     file = configuration(secrets)
@@ -93,6 +103,10 @@ def test_a_secured_learner_shows_no_secret_and_nobody_else_reads_its_files(
     logs = [one for one in (secrets / "log").rglob("*") if one.is_file()]
     assert any("spark.my.password" in one.read_text(encoding="utf-8") for one in logs)  # the log was written, and blanked
     assert leaks(tmp_path, but=file) == []
+    told = [process.text(), lines, *(one.read_text(encoding="utf-8") for one in logs)]
+    assert "heron" not in "".join(told)
+    for table in ("events", "quarantine", "ids"):  # that is what tables are for
+        assert any("heron-user" in text_of(one) for one in (site.folder / "model" / table).glob("*.parquet")), table
     assert open_to_others(site.folder / "model") == []
     assert len(list((site.folder / "model").rglob("*.parquet"))) > 5
     (tmp_path / "a leak").write_text("canary-file", encoding="utf-8")

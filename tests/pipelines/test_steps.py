@@ -189,9 +189,10 @@ def test_a_disk_that_is_full_at_any_append_of_a_micro_batch(learned, new_site, m
         one.write(240, 60)
     unhurt.train()
     # Each run fails at its first micro-batch; the second pass of `snapshots` is its own row, the first that of the start.
-    for table, when in (("ids", 1), ("events", 1), ("parameters", 1), ("snapshots", 2)):
+    for place in ("file_of_ids:enospc:1", "file_of_events:enospc:1", "file_of_parameters:enospc:1", "file_of_snapshots:enospc:2"):
+        table = place.partition(":")[0].removeprefix("file_of_")
         monkeypatch.setattr("freshet.failpoint._passed", {})
-        monkeypatch.setenv("FRESHET_FAILPOINTS", f"file_of_{table}:enospc:{when}")
+        monkeypatch.setenv("FRESHET_FAILPOINTS", place)
         with pytest.raises(StoreFailed, match=f"append to {table}: .*No space left on device") as full:
             hurt.train()
         assert "disk space" in full.value.remedy

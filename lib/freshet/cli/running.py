@@ -146,7 +146,7 @@ def named_refusals(debug: bool) -> Iterator[None]:
         raise
     except Exception as error:
         if debug:
-            click.echo(redacted(traceback.format_exc()), err=True)
+            click.echo(printable(redacted(traceback.format_exc()), lines=True), err=True)
         click.echo(printable(redacted(unexpected(error))) + ("" if debug else " The option --debug shows the traceback."), err=True)
         sys.exit(REFUSED)
 
