@@ -125,7 +125,7 @@ def figure(name: str, what: str, unit: str, share: bool, seen: Trend | None) -> 
         return missing(name, what, "nothing was seen of it")
     told = seen.relative() if share else seen
     beside = f"slope {shown(told.slope)} [{shown(told.low)} .. {shown(told.high)}]; second tenth {shown(seen.early)}, last {shown(seen.late)}"
-    return Figure(name, what, told.high, beside=f"{beside} {unit}".rstrip())
+    return Figure(name, what, told.most, beside=f"{beside} {unit}".rstrip())
 
 
 def heap_limit() -> float:

@@ -25,22 +25,29 @@ _T = (math.nan, 12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
 
 @dataclass(frozen=True)
 class Trend:
-    """Medians of the second and of the last tenth of the run; the slope per 1,000 micro-batches and its 95 % interval."""
+    """Medians of the second and of the last tenth of the run; the slope per 1,000 micro-batches and its 95 % interval; how much more
+    there was in the last tenth, per 1,000 micro-batches between the two: what begins late has no part in a median slope."""
 
     early: float
     late: float
     slope: float
     low: float
     high: float
+    rise: float = math.nan
 
     def relative(self) -> Trend:
         """The same with the slope as a share of what there was in the second tenth."""
         level = abs(self.early) or math.nan
-        return Trend(self.early, self.late, self.slope / level, self.low / level, self.high / level)
+        return Trend(self.early, self.late, self.slope / level, self.low / level, self.high / level, self.rise / level)
 
     def flat(self, limit: float) -> bool:
-        """Whether it surely grows by no more than the limit: the whole interval has to say so."""
-        return self.high <= limit
+        """Whether it surely grows by no more than the limit: the whole interval has to say so, and the end of the run."""
+        return self.most <= limit
+
+    @property
+    def most(self) -> float:
+        """What it may grow by, at most."""
+        return self.high if math.isnan(self.rise) else max(self.high, self.rise)
 
 
 def trend(at: Sequence[float], values: Sequence[float], run: float | None = None) -> Trend:
@@ -51,7 +58,8 @@ def trend(at: Sequence[float], values: Sequence[float], run: float | None = None
     early, late = (middle(y[(x >= begin * end) & (x <= (begin + WARM) * end)]) for begin in (WARM, 1 - WARM))
     slope = sen(x, y)
     aside = error(x, y, slope)
-    return Trend(early, late, slope * UNIT, (slope - aside) * UNIT, (slope + aside) * UNIT)
+    rise = (late - early) / ((1 - 2 * WARM) * end) if end else math.nan
+    return Trend(early, late, slope * UNIT, (slope - aside) * UNIT, (slope + aside) * UNIT, rise * UNIT)
 
 
 def middle(values: np.ndarray) -> float:

@@ -31,6 +31,14 @@ def test_handles_that_come_and_go_are_flat_and_a_leak_of_one_in_ten_micro_batche
     assert leak.slope == pytest.approx(100, abs=5)
 
 
+@pytest.mark.parametrize("steps", [0, 3])
+def test_a_leak_that_begins_late_is_one(flatness: ModuleType, steps: int) -> None:
+    noise = np.random.default_rng(1).integers(-steps, steps + 1, len(AT))
+    late = flatness.trend(AT, 300 + noise + np.maximum(AT - 1600, 0) / 20)
+    assert abs(late.slope) < 10 and not late.flat(10) and late.rise > 40
+    assert flatness.trend(AT, 300 + noise).flat(10)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_times_with_noise_are_flat_and_times_that_grow_by_a_fifth_are_not(flatness: ModuleType, seed: int) -> None:
     number = np.arange(2000)

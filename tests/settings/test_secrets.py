@@ -16,6 +16,8 @@ from freshet.settings.secrets import redacted
         ("https://host/x?X-Amz-Security-Token=abc", "https://host/x?X-Amz-Security-Token=[redacted]"),
         ("at 'https://host/x?access_key=abc': no", "at 'https://host/x?access_key=[redacted]': no"),
         ("s3a://me:hunter2@bucket/events", "s3a://[redacted]@bucket/events"),
+        ('PlainLoginModule required username="a" password="hunter2";', 'PlainLoginModule required username="a" password="[redacted]";'),
+        ("cannot log in: user=ann, secret = x/y+z.", "cannot log in: user=ann, secret = [redacted]"),
         ("/data/password=3/part.json", "/data/password=3/part.json"),  # a partition is no address
         ("https://host/x?monkeys", "https://host/x?monkeys"),
         ("https://host/x?from=3&to=4", "https://host/x?from=3&to=4"),

@@ -19,6 +19,9 @@ _PARAMETER = re.compile(
     r"(?i)(?<=[?&;])([^=?&;\s]{0,64}(?:secret|passw|token|key|sig|credential)[^=?&;\s]{0,64}=)[^&;\s'\"]{1,4096}"
 )
 
+# password=hunter2 in the middle of a sentence, of a Java error or of an option; a partition of that name is a part of a path.
+_SAID = re.compile(r"(?i)(?<![\w./-])((?:password|passwd|secret)\s*=\s*['\"]?)[^\s'\";,&]{1,4096}")
+
 
 def is_free(path: Sequence[str]) -> bool:
     """Whether the path leads into a map whose keys are not ours."""
@@ -59,7 +62,7 @@ def redacted(value: Any, path: tuple[str, ...] = ()) -> Any:
         return REDACTED
     if isinstance(value, str):
         hidden = _USER_INFO.sub(f"{REDACTED}@", _USER_AND_WORD.sub(f"{REDACTED}@", value))
-        return _PARAMETER.sub(rf"\1{REDACTED}", hidden)
+        return _SAID.sub(rf"\1{REDACTED}", _PARAMETER.sub(rf"\1{REDACTED}", hidden))
     if isinstance(value, list | tuple):
         return type(value)(redacted(inner, path) for inner in value)
     return value

@@ -87,9 +87,9 @@ class DeltaLog:
     def append(self, actions: Iterable[str], note: str) -> int:
         """Commit the `add` actions (JSON lines) as one plain append that carries `note`; the version it became.
 
-        Delta's own transaction: it looks for conflicts, and writes log checkpoints when they are due. It begins at what this process
-        knows of the table: to look for more it would list the folder of the log, which takes longer with every commit kept there.
-        Where somebody else has committed meanwhile, the number is taken, and it looks then.
+        Delta's own transaction: it looks for conflicts, and writes log checkpoints when they are due. It begins at what this
+        process knows of the table: to look for more it would list the folder of the log, which takes longer with every commit kept
+        there. Where somebody else has committed meanwhile, the number is taken, and it looks then.
         """
         delta, option = self._jvm.org.apache.spark.sql.delta, self._jvm.scala.Option
         added = self._jvm.java.util.ArrayList()
