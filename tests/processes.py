@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,13 @@ from sites import Site
 LIB = Path(__file__).parents[1] / "lib"
 # A process of a few micro-batches ends before the JVM's second compiler has paid for itself.
 QUICK_START = "spark.driver.extraJavaOptions: -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=240m"
+HOLD = """
+import sys, time
+from freshet.store.lock import model_lock
+with model_lock(sys.argv[1], sys.argv[2]):
+    print("held", flush=True)
+    time.sleep(600)
+"""
 PATIENCE = 300.0  # seconds after which a process hangs; a slow machine is none of a test's business
 
 
@@ -69,3 +77,16 @@ def start(site: Site, name: str, *arguments: str, failpoints: str = "", sets: tu
         running = subprocess.Popen(
             command, cwd=folder, env=env, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True)
     return Process(running, said, folder)
+
+
+@contextmanager
+def held(root: str, checkpoint: str = "there") -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the lock of a model, and nothing else; killed in the end."""
+    command = [sys.executable, "-c", HOLD, root, checkpoint]
+    holder = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(LIB)}, stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        yield holder
+    finally:
+        holder.kill()
+        holder.wait()

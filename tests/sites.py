@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,3 +109,19 @@ class Site:
         from freshet.pipelines.query import sql
 
         return sql(self.spark, self.settings(), query, as_of).to_pylist()
+
+
+class Kept:
+    """A site as it is now, kept: each test of a file that begins with the same model gets it whole and may do with it what it likes."""
+
+    def __init__(self, site: Site) -> None:
+        self._site, self._copy = site, site.folder.with_name(f"{site.folder.name}-kept")
+        shutil.copytree(site.folder, self._copy)
+
+    def again(self) -> Site:
+        """The site as it was. In the same place and with the same times of its files: a checkpoint knows its source by both."""
+        site = self._site
+        shutil.rmtree(site.folder)
+        shutil.copytree(self._copy, site.folder)
+        site.spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()  # type: ignore[union-attr]  # as a new process finds it
+        return replace(site, sets=list(site.sets))

@@ -124,8 +124,9 @@ def test_a_replayed_batch_has_the_same_fingerprint(run: Run, folder: Path) -> No
     assert len({read.hash for _, read, _ in seen}) == 2
 
 
-@pytest.mark.parametrize("form", ["json", "parquet"])
-@pytest.mark.parametrize("change", ["gone", "shrunk", "grown", "rewritten"])
+@pytest.mark.parametrize(("form", "change"), [
+    ("json", "gone"), ("json", "shrunk"), ("json", "grown"), ("json", "rewritten"), ("parquet", "gone"), ("parquet", "rewritten"),
+])  # fmt: skip
 def test_a_file_that_changed_before_the_replay_is_named(run: Run, folder: Path, form: str, change: str) -> None:
     for n in range(3):
         path = put(folder, f"{n}.{form}", rows(n, 2), MTIME + n)

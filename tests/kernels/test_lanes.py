@@ -92,8 +92,9 @@ print(users.tobytes().hex(), items.tobytes().hex(), a.tobytes().hex(), b.tobytes
 
 
 def test_bits_do_not_depend_on_the_vectors_of_the_machine(tmp_path) -> None:
-    def learned(**processor: str) -> str:
-        env = {**os.environ, "PYTHONPATH": str(LIB), "NUMBA_CACHE_DIR": str(tmp_path), **processor}
+    def learned(**more: str) -> str:
+        env = {**os.environ, "PYTHONPATH": str(LIB), **more}
         return subprocess.run([sys.executable, "-c", BITS], env=env, capture_output=True, text=True, check=True).stdout
 
-    assert learned() == learned(NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="") != ""
+    # What is compiled for this machine lies in the cache of everything else; for the plain one a cache of its own.
+    assert learned() == learned(NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="", NUMBA_CACHE_DIR=str(tmp_path)) != ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from sites import Kept, Site
 
 from freshet.pipelines.assembly import new_learner
 from freshet.pipelines.gating import last_refusal
@@ -26,14 +27,22 @@ COUNTED = """select block, key, array_sort(links) as links, count, last_event_at
     where block in ('history', 'popularity') order by block, key"""
 
 
-@pytest.fixture
-def behind(site):
-    """A model of eight micro-batches, and a candidate made of the first four by one pass: the same as the stream then."""
-    site.sets.append("model.name=bpr")
+@pytest.fixture(scope="module")
+def made(spark, tmp_path_factory):
+    site = Site(spark, tmp_path_factory.mktemp("behind"), ["model.name=bpr"])
     site.write(640, 80)
     site.train()
     fourth = [s.version for s in site.snapshots() if s.kind == "learn"][3]
-    site.made = retrain(site.spark, site.settings(*AS_THE_STREAM), last=str(fourth), reason="nightly")["version"]
+    version = retrain(site.spark, site.settings(*AS_THE_STREAM), last=str(fourth), reason="nightly")["version"]
+    return Kept(site), version
+
+
+@pytest.fixture
+def behind(made):
+    """A model of eight micro-batches, and a candidate made of the first four by one pass: the same as the stream then."""
+    kept, version = made
+    site = kept.again()
+    site.made = version
     return site
 
 

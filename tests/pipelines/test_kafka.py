@@ -115,9 +115,7 @@ def test_kill_9_with_offsets_of_kafka_loses_and_doubles_nothing(site, new_site, 
     conf = (f"spark.conf.spark.jars={jars}",)
     process = start(hurt, "killed", "--available-now", failpoints="after_snapshot_row:kill9:2", sets=conf)
     assert process.code() == -signal.SIGKILL, process.text()
-    process = start(hurt, "again", "--available-now", sets=conf)
-    assert process.code() == 0, process.text()
-    assert "400 read" not in process.text()  # some were learned by the one that died
+    assert 0 < sum(report.read for report in hurt.train()) < 400  # some were learned by the one that died
     assert (hurt.digest(), totals(hurt.snapshots())["read"]) == (unhurt.digest(), 400)
 
 

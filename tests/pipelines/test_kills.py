@@ -8,8 +8,11 @@ import signal
 from pathlib import Path
 
 import pytest
-from processes import Process, start
+from click.testing import CliRunner
+from processes import held, start
+from sites import Site
 
+from freshet.cli import main
 from freshet.engine.checkpoint import forget_unplanned
 from freshet.errors import AlreadyRunning
 from freshet.pipelines.maintain import maintain
@@ -26,9 +29,10 @@ def learned(site) -> list[int]:
     return [s.batch_id for s in site.snapshots() if s.kind == "learn"]
 
 
-@pytest.fixture
-def unhurt(new_site):
-    site = new_site("unhurt")
+@pytest.fixture(scope="module")
+def unhurt(spark, tmp_path_factory):
+    """The run never killed, for all to compare with; nobody may change it."""
+    site = Site(spark, tmp_path_factory.mktemp("unhurt"))
     site.write(FILES * EVENTS, EVENTS)
     site.train()
     return site
@@ -45,6 +49,8 @@ def test_kill_9_anywhere_ends_in_the_state_of_the_run_never_killed(site, unhurt)
         process = start(site, f"process{number}", "--available-now", failpoints=place)
         assert process.code() == -signal.SIGKILL, process.text()
         assert learned(site) == batches
+    [recorded] = {row["settings"] for row in site.sql("select settings from snapshots where kind = 'learn'")}
+    assert "local[1]" in recorded  # one core learned what comes out alike of two
     site.train()
     assert learned(site) == list(range(FILES))
     assert (site.digest(), totals(site.snapshots())) == (unhurt.digest(), totals(unhurt.snapshots()))
@@ -89,17 +95,29 @@ def check_second_learner_is_refused(site) -> None:
     assert not (site.folder / "another").exists()
 
 
-def test_a_second_process_is_refused_with_exit_code_2_before_it_writes(site) -> None:
+@pytest.fixture
+def as_told(spark, monkeypatch):
+    """The command line in this process, with the session of the tests, which it may not stop."""
+    monkeypatch.setattr("freshet.cli.running._session", lambda settings: spark)
+    monkeypatch.setattr(spark, "stop", lambda: None)
+    umask = os.umask(0o022)
+    yield lambda *words: CliRunner().invoke(main, words)
+    os.umask(umask)
+
+
+def test_a_second_process_is_refused_with_exit_code_2_before_it_writes(site, as_told) -> None:
     site.write(EVENTS, EVENTS)
     site.train()
     before = sorted(path for path in (site.folder / "model").rglob("*") if not path.name.endswith("lock"))
     store = site.settings().store
-    with model_lock(store.root, store.checkpoint_path):
-        process: Process = start(site, "second", "--available-now", "--set", f"store.checkpoint={site.folder / 'another'}")
-        assert process.code() == 2, process.text()
-    assert store.root in process.text() and f"{os.getpid()} on " in process.text()
-    assert "Traceback" not in process.text()
+    given = [*site.given(), f"store.checkpoint={site.folder / 'another'}"]
+    with held(store.root, store.checkpoint_path) as first:
+        told = as_told("train", "--available-now", *(word for one in given for word in ("--set", one)))
+    assert told.exit_code == 2, told.output
+    assert store.root in told.output and f"{first.pid} on " in told.output
+    assert "Traceback" not in told.output
     assert sorted(path for path in (site.folder / "model").rglob("*") if not path.name.endswith("lock")) == before
+    assert not (site.folder / "another").exists()
 
 
 def test_a_file_that_was_listed_and_not_planned_when_a_process_died_is_a_micro_batch_of_its_own(site, unhurt) -> None:

@@ -6,6 +6,7 @@ import math
 import os
 
 import pytest
+from sites import Kept, Site
 
 from freshet.demo.dirt import OUTCOMES, Dirt
 from freshet.pipelines.recommend import recommend_batch, recommend_user
@@ -13,6 +14,22 @@ from freshet.pipelines.replay import replay
 from freshet.pipelines.status import status
 
 pytestmark = pytest.mark.spark
+
+
+@pytest.fixture(scope="module")
+def learned(spark, tmp_path_factory):
+    """Three micro-batches of a model by its name; each is made once."""
+    made: dict[str, Kept] = {}
+
+    def model(name: str) -> Site:
+        if name not in made:
+            site = Site(spark, tmp_path_factory.mktemp(name), [f"model.name={name}"])
+            site.write()
+            site.train()
+            made[name] = Kept(site)
+        return made[name].again()
+
+    return model
 
 
 def test_every_event_becomes_what_it_had_to_become(site) -> None:
@@ -40,9 +57,8 @@ def test_every_event_becomes_what_it_had_to_become(site) -> None:
     assert all(reason for reason in reasons)
 
 
-def test_the_state_in_the_tables_is_the_digest_of_the_snapshot(site) -> None:
-    site.write()
-    site.train()
+def test_the_state_in_the_tables_is_the_digest_of_the_snapshot(learned) -> None:
+    site = learned("blend")
     [row] = site.sql(
         "select lpad(lower(hex(bit_xor(xxhash64(block, key, vector, slots, links, count, last_event_at)))), 16, '0') as d"
         " from parameters"
@@ -86,10 +102,8 @@ def test_another_seed_gives_another_model(site, new_site) -> None:
 
 
 @pytest.mark.parametrize("model", ["mf", "rating", "bpr"])
-def test_metrics_are_sums_and_both_scores_are_there(site, model: str) -> None:
-    site.sets.append(f"model.name={model}")
-    site.write()
-    site.train()
+def test_metrics_are_sums_and_both_scores_are_there(learned, model: str) -> None:
+    site = learned(model)
     rows = site.sql("select * from metrics where slice = 'all'")
     kinds = {(row["metric"], row["scoring"], row["learner"]) for row in rows}
     loss = "logloss" if model == "bpr" else "rmse"
@@ -119,14 +133,12 @@ def test_a_far_future_event_hurts_nobody(site) -> None:
 
 
 @pytest.mark.parametrize("model", ["blend", "rating"])
-def test_replay_gives_the_same_digests_version_by_version(site, model: str) -> None:
-    site.sets.append(f"model.name={model}")
-    site.write()
-    site.train()
+def test_replay_gives_the_same_digests_version_by_version(learned, model: str) -> None:
+    site = learned(model)
     answer = replay(site.spark, site.settings(), verify=True)
     assert (answer["digest"], answer["versions"]) == (site.digest(), 3)
-    learned = [s.version for s in site.snapshots() if s.kind == "learn"]
-    assert replay(site.spark, site.settings(), verify=True, from_version=learned[1])["versions"] == 2
+    versions = [s.version for s in site.snapshots() if s.kind == "learn"]
+    assert replay(site.spark, site.settings(), verify=True, from_version=versions[1])["versions"] == 2
 
 
 def test_replay_follows_settings_that_changed_between_two_runs(site) -> None:
@@ -136,9 +148,8 @@ def test_replay_follows_settings_that_changed_between_two_runs(site) -> None:
     assert replay(site.spark, site.settings(), verify=True)["versions"] == 2
 
 
-def test_lists_leave_out_what_was_seen_and_one_click_changes_them(site) -> None:
-    site.write()
-    site.train()
+def test_lists_leave_out_what_was_seen_and_one_click_changes_them(learned) -> None:
+    site = learned("blend")
     [user] = site.sql("select user_id, count(*) as n from events group by user_id order by n desc, user_id limit 1")
     first = recommend_user(site.spark, site.settings(), user=user["user_id"], n=5)
     seen = {row["item_id"] for row in site.sql(f"select item_id from histories where user_id = '{user['user_id']}'")}
@@ -158,9 +169,8 @@ def test_lists_leave_out_what_was_seen_and_one_click_changes_them(site) -> None:
     assert {row["item_id"] for row in stranger} == {row["natural_id"] for row in popular}
 
 
-def test_batch_lists_equal_the_ones_asked_for(site) -> None:
-    site.write(800, 400)
-    site.train()
+def test_batch_lists_equal_the_ones_asked_for(learned) -> None:
+    site = learned("blend")
     answer = recommend_batch(site.spark, site.settings(), n=3)
     rows = site.sql("select * from recommendations order by user_id, rank")
     assert answer["rows"] == len(rows) > 100
@@ -169,16 +179,15 @@ def test_batch_lists_equal_the_ones_asked_for(site) -> None:
     assert [row["item_id"] for row in rows if row["user_id"] == user] == [row["item_id"] for row in asked]
 
 
-def test_status_speaks(site) -> None:
-    site.write(400, 400)
-    site.train()
+def test_status_speaks(learned) -> None:
+    site = learned("blend")
     said: list[str] = []
     assert site.train(announce=said.append) == []
     assert said[-1] == f"nothing new; still at version {site.snapshots()[-1].version}"
     found = status(site.spark, site.settings())
     assert found["health"] in ("ok", "idle")
-    assert found["totals"]["read"] == 400
+    assert found["totals"]["read"] == 1200
     assert found["last_batch"]["stages"]
-    [written] = site.source.glob("*.json")
-    [last] = [s for s in site.snapshots() if s.kind == "learn"]
+    *_, written = sorted(site.source.glob("*.json"))
+    *_, last = [s for s in site.snapshots() if s.kind == "learn"]
     assert found["lag_seconds"] == pytest.approx(last.committed_at / 1e6 - written.stat().st_mtime, abs=0.1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sites import Kept, Site
 
 from freshet.errors import FreshetError, SettingsError
 from freshet.pipelines.assembly import new_learner
@@ -32,13 +33,18 @@ def verified(site, version: int) -> str:
     return head.hex_digest
 
 
-@pytest.fixture
-def learned(site):
-    """Four micro-batches of mf."""
-    site.sets.append("model.name=mf")
+@pytest.fixture(scope="module")
+def kept(spark, tmp_path_factory):
+    site = Site(spark, tmp_path_factory.mktemp("learned"), ["model.name=mf"])
     site.write(240, 60)
     site.train()
-    return site
+    return Kept(site)
+
+
+@pytest.fixture
+def learned(kept):
+    """Four micro-batches of mf."""
+    return kept.again()
 
 
 def test_one_pass_over_all_events_counts_what_the_stream_did(learned) -> None:

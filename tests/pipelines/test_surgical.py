@@ -6,6 +6,7 @@ import json
 import shutil
 
 import pytest
+from sites import Kept, Site
 
 from freshet.errors import BatchRefused, FreshetError
 from freshet.pipelines.replay import replay
@@ -13,6 +14,20 @@ from freshet.pipelines.rolling import rollback
 from freshet.pipelines.status import decided, status
 
 pytestmark = pytest.mark.spark
+
+
+@pytest.fixture(scope="module")
+def kept(spark, tmp_path_factory):
+    made = Site(spark, tmp_path_factory.mktemp("learned"))
+    made.write(320, 80)
+    made.train()
+    return Kept(made)
+
+
+@pytest.fixture
+def site(kept):
+    """Four micro-batches; the same model for every test."""
+    return kept.again()
 
 
 def without(site, other, unwanted: set[str]) -> None:
@@ -26,8 +41,6 @@ def without(site, other, unwanted: set[str]) -> None:
 
 
 def test_the_result_is_that_of_a_model_that_never_saw_them(site, new_site) -> None:
-    site.write(480, 80)
-    site.train()
     learned = [s for s in site.snapshots() if s.kind == "learn"]
     before = site.digest()
     counts = site.sql("select user_id, count(*) as n from events group by 1 order by 2 desc, 1 limit 3")
@@ -45,24 +58,22 @@ def test_the_result_is_that_of_a_model_that_never_saw_them(site, new_site) -> No
     [left] = site.sql("select count(*) as n, count(distinct reason) as reasons from quarantine where reason = 'excluded'")
     assert (left["n"], left["reasons"]) == (done["excluded"], 1)
     totals = status(site.spark, site.settings())["totals"]
-    assert totals["read"] == 480 == sum(totals[name] for name in ("accepted", "quarantined", "duplicate", "late"))
+    assert totals["read"] == 320 == sum(totals[name] for name in ("accepted", "quarantined", "duplicate", "late"))
     assert replay(site.spark, site.settings(), verify=True)["verified"]
     # The stream goes on where it was: nothing is read twice.
-    site.write(560, 80, resume=True)
+    site.write(400, 80, resume=True)
     assert [report.accepted for report in site.train()] == [80]
 
 
 def test_a_killed_process_goes_on_with_learning_again(site, new_site, monkeypatch) -> None:
     from freshet.pipelines import rolling
 
-    site.write(400, 80)
-    site.train()
     before, learned = site.digest(), [s for s in site.snapshots() if s.kind == "learn"]
     real, calls = rolling._batch_again, []
 
     def dies(*arguments):
         calls.append(1)
-        if len(calls) == 3:
+        if len(calls) == 2:
             raise KeyboardInterrupt
         return real(*arguments)
 
@@ -74,12 +85,10 @@ def test_a_killed_process_goes_on_with_learning_again(site, new_site, monkeypatc
     assert site.train() == []
     assert site.digest() == before
     assert site.train() == [] and site.digest() == before
-    assert sum(s.kind == "relearn" for s in site.snapshots()) == 4
+    assert sum(s.kind == "relearn" for s in site.snapshots()) == 3
 
 
 def test_what_was_accepted_once_is_not_late_when_it_is_learned_again(site) -> None:
-    site.write(320, 80)
-    site.train()
     site.write(400, 80, resume=True)
     site.train("clean.dedup_window=1 millisecond")
     learned = [s for s in site.snapshots() if s.kind == "learn"]
@@ -91,8 +100,6 @@ def test_what_was_accepted_once_is_not_late_when_it_is_learned_again(site) -> No
 def test_what_is_refused_when_it_is_learned_again_names_the_way_out(site, monkeypatch) -> None:
     from freshet.pipelines import rolling
 
-    site.write(320, 80)
-    site.train()
     learned = [s for s in site.snapshots() if s.kind == "learn"]
     real, calls = rolling.prepare, []
 
@@ -119,8 +126,6 @@ def test_what_is_refused_when_it_is_learned_again_names_the_way_out(site, monkey
 
 def test_a_running_learner_does_what_is_asked_even_without_events(site) -> None:
     """It answers with a decision; what it cannot do it refuses by name, and goes on."""
-    site.write(240, 80)
-    site.train()
     learned = [s for s in site.snapshots() if s.kind == "learn"]
     with site.learning("gate.publish=manual"):
         done = rollback(site.spark, site.settings(), to=learned[0].version, reason="asked")
@@ -132,8 +137,6 @@ def test_a_running_learner_does_what_is_asked_even_without_events(site) -> None:
 
 
 def test_what_cannot_be_is_refused_before_anything_is_written(site) -> None:
-    site.write(80, 80)
-    site.train()
     count = len(site.snapshots())
     for sets in ({"to": 77}, {"to": 1, "events": "relearn", "where": "1 = 1"}):
         with pytest.raises(FreshetError):

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from processes import held
 
 from freshet.errors import AlreadyRunning
 from freshet.store.lock import LOCK_FILE, model_lock
-
-HOLD = """
-import sys, time
-from freshet.store.lock import model_lock
-with model_lock(sys.argv[1], "there"):
-    print("held", flush=True)
-    time.sleep(600)
-"""
 
 
 def test_a_second_taker_in_the_same_process_is_refused_with_the_holder(tmp_path: Path) -> None:
@@ -34,16 +24,10 @@ def test_a_second_taker_in_the_same_process_is_refused_with_the_holder(tmp_path:
 
 
 def test_a_killed_holder_leaves_nothing_behind(tmp_path: Path) -> None:
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    try:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
+    with held(str(tmp_path)) as holder:
         with pytest.raises(AlreadyRunning) as caught, model_lock(str(tmp_path)):
             raise AssertionError("two holders")
         assert caught.value.facts["holder"]["pid"] == holder.pid  # type: ignore[index]
-    finally:
-        holder.send_signal(signal.SIGKILL)
-        holder.wait()
     with model_lock(str(tmp_path)):
         assert json.loads((tmp_path / LOCK_FILE).read_text())["pid"] == os.getpid()
 
