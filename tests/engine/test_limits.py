@@ -38,7 +38,7 @@ def test_many_keys_in_a_line_that_is_parsed_are_a_long_text_or_nobodys(write, re
     lines = [json.dumps({**GOOD, **MANY}), json.dumps({**GOOD, "event_id": "e2", "c": MANY}), json.dumps({**GOOD, "event_id": "e3"})]
     assert 800_000 < len(lines[0]) < 1 << 20
     batch = read(write("many.json", lines), SOURCE, {"max_raw_length": 1000})
-    assert batch.accepted.column("event_id").to_pylist() == ["e1", "e3"]
+    assert set(batch.accepted.column("event_id").to_pylist()) == {"e1", "e3"}
     assert batch.accepted.column("context").to_pylist() == [[("c", "x")]] * 2
     assert batch.quarantined.column("reason").to_pylist() == ["context_length"]
     assert len(batch.quarantined.column("raw")[0].as_py()) <= 1000 and batch.accepted.nbytes < 10_000
