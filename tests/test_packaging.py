@@ -12,8 +12,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from deltalake import DeltaTable
 
 from freshet import __version__
+from freshet.demo.truth import World
+from freshet.demo.writer import generate_all
 from freshet.settings import default_text
 
 ROOT = Path(__file__).parents[1]
@@ -130,13 +133,33 @@ def test_make_names_what_is_missing(tmp_path: Path, target: str, scripts: dict[s
     assert said in sentences[0]
 
 
-@pytest.mark.slow
-def test_a_job_under_spark_submit_keeps_the_exit_code() -> None:
+def submitted(job: str, *words: str) -> tuple[int, str]:
+    """A job under spark-submit: its exit code, and what it said."""
     submit = Path(sys.executable).with_name("spark-submit")
     program = str(submit) if submit.exists() else "spark-submit"
     env = {**os.environ, "PYTHONPATH": str(ROOT / "lib"), "PYSPARK_PYTHON": sys.executable}
-    done = run(program, ROOT / "jobs" / "train.py", "--set", "model.factors=0", env=env)
-    assert done.returncode == 2
-    said = done.stdout + done.stderr  # spark-submit puts both streams of Python into its standard output
+    done = run(program, ROOT / "jobs" / f"{job}.py", *words, env=env)
+    return done.returncode, done.stdout + done.stderr  # spark-submit puts both streams of Python into its standard output
+
+
+@pytest.mark.slow
+def test_jobs_under_spark_submit_learn_and_learn_again(tmp_path: Path) -> None:
+    generate_all(World(users=50, items=20, seed=1, events=300), tmp_path / "events", 300, 100)
+    sets = [f"--set={one}" for one in (
+        f"store.root={tmp_path / 'model'}", f"source.path={tmp_path / 'events'}", "source.event_types=[click]", "model.name=mf",
+        "spark.driver_memory=1g",
+    )]  # fmt: skip
+    code, said = submitted("train", "--available-now", *sets)
+    assert (code, "caught up at version" in said) == (0, True), said[-2000:]
+    rows = DeltaTable(str(tmp_path / "model" / "snapshots")).to_pyarrow_table(columns=["kind", "accepted_count"]).to_pylist()
+    assert sum(row["accepted_count"] for row in rows) == 300 and {row["kind"] for row in rows} >= {"start", "learn"}
+    code, said = submitted("replay", "--verify", *sets)
+    assert (code, "verified" in said) == (0, True), said[-2000:]
+
+
+@pytest.mark.slow
+def test_a_job_under_spark_submit_keeps_the_exit_code() -> None:
+    code, said = submitted("train", "--set", "model.factors=0")
+    assert code == 2
     assert "model.factors: got 0, wanted at least 1" in said
     assert "source.path" in said
