@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -115,8 +116,8 @@ class Kept:
     """A site as it is now, kept: each test of a file that begins with the same model gets it whole and may do with it what it likes."""
 
     def __init__(self, site: Site) -> None:
-        self._site, self._copy = site, site.folder.with_name(f"{site.folder.name}-kept")
-        shutil.copytree(site.folder, self._copy)
+        self._site, self._copy = site, tempfile.mkdtemp(prefix=f"{site.folder.name}-kept-", dir=site.folder.parent)
+        shutil.copytree(site.folder, self._copy, dirs_exist_ok=True)
 
     def again(self) -> Site:
         """The site as it was. In the same place and with the same times of its files: a checkpoint knows its source by both."""

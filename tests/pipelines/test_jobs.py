@@ -23,7 +23,7 @@ class Killed(Exception):
 def test_each_job_is_run_twice_and_killed_once(site, new_site, monkeypatch) -> None:
     unhurt = new_site("unhurt")
     for one in (site, unhurt):
-        one.write(480, 80)
+        one.write(320, 80)
     unhurt.train()
     jobs = {
         "train": ("before_snapshot_row:raise:3", site.train),

@@ -95,12 +95,19 @@ def test_orphans_of_a_dead_attempt_are_removed_and_nothing_else(site, monkeypatc
     assert replay(site.spark, site.settings(), verify=True)["versions"] == 2
 
 
-@pytest.mark.parametrize("place", [None, "drop_decided"])
-def test_versions_past_the_retention_are_given_up_by_name(kept, monkeypatch, place) -> None:
+@pytest.fixture(scope="module")
+def based(kept):
+    """Two micro-batches, a base of them, and one micro-batch more."""
     site = kept.again()
     run(site, compact=True)
     site.write(1200, 400, resume=True)
     site.train()
+    return Kept(site)
+
+
+@pytest.mark.parametrize("place", [None, "drop_decided"])
+def test_versions_past_the_retention_are_given_up_by_name(based, monkeypatch, place) -> None:
+    site = based.again()
     digest, versions = site.digest(), [row.version for row in site.snapshots()]
     assert run(site, retention=True)["commits_dropped"] == 0  # nothing is older than a month
     if place:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from sites import Kept, Site
 
 from freshet.errors import CheckFailed, FreshetError
 from freshet.pipelines import gating
@@ -30,6 +31,20 @@ def spoil(monkeypatch: pytest.MonkeyPatch) -> None:
         return replace(found, sums={name: (head / 10, other, n) for name, (head, other, n) in found.sums.items()})
 
     monkeypatch.setattr(gating, "pair", worse)
+
+
+@pytest.fixture(scope="module")
+def kept(spark, tmp_path_factory):
+    site = Site(spark, tmp_path_factory.mktemp("well_begun"))
+    site.write(480, 160)
+    site.train(*JUDGED)
+    return Kept(site)
+
+
+@pytest.fixture
+def begun(kept):
+    """Three micro-batches with a gate that published one of them."""
+    return kept.again()
 
 
 def published(site) -> list[int]:
@@ -99,22 +114,20 @@ def test_the_gate_publishes_what_it_scored_and_a_restart_goes_on_with_its_eviden
         assert gate.champion.digest == opened.head.digest
 
 
-def test_what_is_certainly_worse_is_refused_and_left_behind_where_that_is_set(site, monkeypatch) -> None:
+def test_what_is_certainly_worse_is_refused_and_left_behind_where_that_is_set(begun, monkeypatch) -> None:
     """The head's gains are cut to a tenth after a good start, as if it had learned something wrong."""
-    site.sets += ["gate.on_worse=rollback"]
-    site.write(480, 160)
-    site.train(*JUDGED)
-    good = site.snapshots()[-1]
+    begun.sets += ["gate.on_worse=rollback"]
+    good = begun.snapshots()[-1]
     spoil(monkeypatch)
-    site.write(2080, 160, resume=True)
-    site.train(*JUDGED, "gate.margin=0.02")
-    told = decided(site.spark, site.settings(), n=99, evidence=True)
+    begun.write(2080, 160, resume=True)
+    begun.train(*JUDGED, "gate.margin=0.02")
+    told = decided(begun.spark, begun.settings(), n=99, evidence=True)
     assert {"refuse", "roll back"} <= {row["kind"] for row in told}, [row["reason"] for row in told]
     refused = next(row for row in told if row["kind"] == "refuse")
     back = next(row for row in told if row["kind"] == "roll back")
     assert refused["reason"].startswith("worse: ") and refused["evidence"]["high"] < -0.02
     assert back["version"] <= good.version and back["actor"] == "gate" and back["from_version"] > back["version"]
-    rows = site.snapshots()
+    rows = begun.snapshots()
     rollback = next(s for s in rows if s.kind == "rollback")
     assert rollback.digest == next(s for s in rows if s.version == back["version"]).digest
     assert [s.kind for s in rows if s.version > rollback.version][:1] in (["learn"], [])  # and it learns on from there
@@ -150,39 +163,35 @@ def test_what_is_said_of_items_is_in_what_is_published_next(site, monkeypatch) -
     assert gate.version > told and gate.champion.hex_digest == rows[gate.version].digest
 
 
-def test_a_rollback_that_was_decided_is_carried_out_by_the_next_start(site, monkeypatch) -> None:
-    site.sets += [*JUDGED, "gate.on_worse=rollback", "gate.margin=0.02"]
-    site.write(480, 160)
-    site.train()
+def test_a_rollback_that_was_decided_is_carried_out_by_the_next_start(begun, monkeypatch) -> None:
+    begun.sets += [*JUDGED, "gate.on_worse=rollback", "gate.margin=0.02"]
     with monkeypatch.context() as patch:
         spoil(patch)
-        site.write(2080, 160, resume=True)
-        site.train_until(patch, "before_rollback:raise:1")
-    ended = site.snapshots()[-1]
+        begun.write(2080, 160, resume=True)
+        begun.train_until(patch, "before_rollback:raise:1")
+    ended = begun.snapshots()[-1]
     assert ended.kind == "learn" and ended.published is not None
-    site.train()
-    rows = [s for s in site.snapshots() if s.version > ended.version and s.kind in ("rollback", "learn")]
+    begun.train()
+    rows = [s for s in begun.snapshots() if s.version > ended.version and s.kind in ("rollback", "learn")]
     assert [s.kind for s in rows].count("rollback") == 1 and rows[0].kind == "rollback"
-    assert rows[0].digest == next(s.digest for s in site.snapshots() if s.version == ended.published)
-    told = [row["actor"] for row in decided(site.spark, site.settings(), n=99) if row["kind"] == "roll back"]
+    assert rows[0].digest == next(s.digest for s in begun.snapshots() if s.version == ended.published)
+    told = [row["actor"] for row in decided(begun.spark, begun.settings(), n=99) if row["kind"] == "roll back"]
     assert told == ["gate"]
-    site.train()  # once
-    assert [s.kind for s in site.snapshots()].count("rollback") == 1
+    begun.train()  # once
+    assert [s.kind for s in begun.snapshots()].count("rollback") == 1
 
 
-def test_after_a_rollback_of_the_gate_none_follows_for_a_while(site, monkeypatch) -> None:
+def test_after_a_rollback_of_the_gate_none_follows_for_a_while(begun, monkeypatch) -> None:
     """The head is worse each time it has learned on: without a wait it would be rolled back at each look."""
-    site.sets += ["gate.on_worse=rollback", "gate.cool_down=4"]
-    site.write(480, 160)
-    site.train(*JUDGED)
+    begun.sets += ["gate.on_worse=rollback", "gate.cool_down=4"]
     spoil(monkeypatch)
-    site.write(2720, 160, resume=True)
-    site.train(*JUDGED, "gate.margin=0.02", "gate.min_events=20")  # a look at every other micro-batch, about
-    rows = [s for s in site.snapshots() if s.kind in ("learn", "rollback")]
+    begun.write(2720, 160, resume=True)
+    begun.train(*JUDGED, "gate.margin=0.02", "gate.min_events=20")  # a look at every other micro-batch, about
+    rows = [s for s in begun.snapshots() if s.kind in ("learn", "rollback")]
     back = [at for at, s in enumerate(rows) if s.kind == "rollback"]
     apart = [b - a - 1 for a, b in pairwise(back)]
     assert len(back) >= 2 and min(apart) >= 4, apart
-    told = [row["reason"] for row in decided(site.spark, site.settings(), n=99) if row["kind"] == "refuse"]
+    told = [row["reason"] for row in decided(begun.spark, begun.settings(), n=99) if row["kind"] == "refuse"]
     waiting = [reason for reason in told if "rolled back before" in reason]
     assert waiting and len(told) - len(waiting) == len(back)
 
