@@ -14,7 +14,16 @@ from freshet.errors import Fenced, StateDamaged
 from freshet.failpoint import Injected
 from freshet.store.commit import Writer, new_commit_id
 from freshet.store.decisions import decision_row
-from freshet.store.maintain import MANY_FILES, compact, drop_log, optimize, remove_orphan_bases, remove_orphans, vacuum
+from freshet.store.maintain import (
+    MANY_FILES,
+    compact,
+    drop_log,
+    fresh_history,
+    optimize,
+    remove_orphan_bases,
+    remove_orphans,
+    vacuum,
+)
 from freshet.store.parameters import digest, load_arrow, state
 from freshet.store.snapshots import History
 
@@ -71,6 +80,18 @@ def test_orphans_go_only_when_their_attempt_is_closed(model: Any, arm: Callable[
     assert remove_orphans(second)["parameters"] == 1
     assert model.tables.read("parameters").count() == 1
     assert values(model, 2) == {1: 1.0}
+
+
+def test_the_history_is_read_again_only_where_the_table_has_more_of_it(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model.learn({1: 1.0})
+    looks, load = [], History.load
+    monkeypatch.setattr(History, "load", lambda tables: looks.append(1) or load(tables))
+    assert fresh_history(model.writer).rows == load(model.tables).rows
+    assert not looks
+    Writer.start(model.tables, load(model.tables), run="second")
+    with pytest.raises(Fenced):
+        fresh_history(model.writer)
+    assert looks == [1]
 
 
 def test_the_log_goes_below_a_base_and_kept_versions_stay(model: Any, arm: Callable[[str], None]) -> None:

@@ -112,7 +112,12 @@ def attempts(tables: Tables) -> list[dict[str, Any]]:
 
 def fresh_history(writer: Writer) -> History:
     """The history as the table has it now. Raises Fenced when this writer is no longer the one."""
-    history = History.load(writer.tables)
+    # Read once more only where the table has a commit that this writer's history has not: every look at all rows takes the
+    # more memory the older the model is. Who holds the writer's lock sees its own commits and none halfway.
+    with writer.exclusive():
+        known = writer.history
+        new = known.table_version < 0 or known.table_version != writer.tables.version(SNAPSHOTS.name)
+        history = History.load(writer.tables) if new else known
     if history.epoch != writer.epoch:
         raise Fenced(
             f"Epoch {history.epoch} has taken this model over from epoch {writer.epoch}; it maintains it too.",

@@ -32,6 +32,7 @@ BACKFILL = "backfill "  # what checkpoint ids begin with where no stream made th
 _TEXTS = ("settings", "metrics", "sources", "movers")  # most of a row's bytes, and needed by nobody who only wants versions
 _TIMES = ("event_clock", "committed_at")
 _MAPS = ("reasons", "row_counts", "appended_rows", "appended_bytes", "stage_seconds", "impressions", "limited")
+_ROWS = 256  # made into Python at a time
 # A history keeps every row in memory: texts that are the same in all of them, these and the keys of maps, are kept once.
 _ALIKE = ("branch", "kind", "run", "checkpoint_id", "code_version")
 
@@ -285,7 +286,8 @@ def from_arrow(table: Any) -> list[Snapshot]:
         if name in table.column_names:
             at = table.column_names.index(name)
             table = table.set_column(at, name, table.column(name).cast(pa.int64()))
-    return [Snapshot(**_python(record)) for record in table.to_pylist()]
+    # Part by part: as Python's lists and tuples the maps of a row take several times what is kept of them.
+    return [Snapshot(**_python(record)) for batch in table.to_batches(_ROWS) for record in batch.to_pylist()]
 
 
 def _python(record: dict[str, Any]) -> dict[str, Any]:
