@@ -2,8 +2,8 @@
 
 `freshet train --available-now`, default settings, over files with some dirt in them; `freshet maintain` from a process of its
 own every 250 micro-batches, carried out by the learner. Slopes are per 1,000 micro-batches after the first tenth (Theil-Sen,
-95 % by leaving out stretches); a figure is flat when the whole interval is within its bound. Java's objects are counted after
-a full collection, which is asked for five times; between these its memory may fill up to its heap. Micro-batches beside
+95 % by leaving out stretches); a figure is flat when the whole interval is within its bound. Java's objects and
+temporary files are counted after full collections, which are asked for nine times; between these its memory may fill up to its heap. Micro-batches beside
 maintenance and those counts are left out of the times. Memory of Python stands without what the model itself takes (Head.nbytes).
 """
 
@@ -22,7 +22,7 @@ from watched import committed, end, ended, java_look, look, start, under, write_
 
 POLL = 0.25
 PATIENCE = 6 * 3600.0
-LOOKS, COUNTS = 100, 5  # looks at the process in a run, counts of Java's objects
+LOOKS, COUNTS = 100, 9  # looks at the process in a run, counts of Java's objects
 MAINTAIN_EVERY = 250
 
 
@@ -102,7 +102,8 @@ class Watch:
             told.looks.append({"batch": done, **look(pid, told.model, told.folder / "temporary")})
         if self._due("count", done, max(1, round(told.batches * 0.88 / (COUNTS - 1)))):
             before = time.time()
-            told.counts.append({"batch": done, **java_look(pid)})
+            counted = java_look(pid)
+            told.counts.append({"batch": done, **counted, "temporary": under(told.folder / "temporary")[0]})
             told.aside.append((before, time.time()))
         if self._asking is None and self._due("maintain", done, self._every):
             told.requests.append({"batch": done, "since": time.time(), "until": time.time(), "failed": 1.0})

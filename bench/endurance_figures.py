@@ -167,7 +167,7 @@ def looked(told: Told, after: Found) -> dict[str, Trend | None]:
         return [one[name] for one in told.looks]
     seen: dict[str, Trend | None] = {
         f"endurance.{name}": trend(at, of(name), told.batches)
-        for name in ("handles", "threads", "temporary", "resident", "java", "workers", "temporary_bytes")
+        for name in ("handles", "threads", "resident", "java", "workers", "temporary_bytes")
     }
     grown = np.interp(at, [one["batch"] for one in after.model], [one["bytes"] for one in after.model])
     seen["endurance.whole_python"] = trend(at, of("python"), told.batches)
@@ -175,7 +175,7 @@ def looked(told: Told, after: Found) -> dict[str, Trend | None]:
     for name in ("files", "bytes"):
         added = [(y - x) / (b - a) for (a, x), (b, y) in pairwise(zip(at, of(name), strict=True))]
         seen[f"endurance.{name}"] = trend(at[1:], added, told.batches)
-    for name in ("live", "classes"):
+    for name in ("live", "classes", "temporary"):
         counts = [(one["batch"], one[name]) for one in told.counts if name in one]
         seen[f"endurance.{name}"] = trend(*zip(*counts, strict=True), told.batches) if counts else None
     return seen

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from freshet.demo.truth import World
 from freshet.demo.writer import generate_all
 
 PROC = Path("/proc")
+CLEANED = 4.0  # seconds within which Spark has let go of what was collected
 MB = 2**20
 
 
@@ -150,7 +152,10 @@ def java_look(pid: int) -> dict[str, float]:
     tool = f"{home}/bin/jcmd" if home else shutil.which("jcmd")
     if java is None or tool is None or not Path(tool).exists():
         return {}
-    said = [subprocess.run([tool, str(java), what], capture_output=True, text=True, check=False).stdout
-            for what in ("GC.class_histogram", "GC.heap_info")]  # fmt: skip
+    said = []
+    for what in ("GC.class_histogram", "GC.class_histogram", "GC.heap_info"):  # each histogram is after a full collection
+        said.append(subprocess.run([tool, str(java), what], capture_output=True, text=True, check=False).stdout)
+        time.sleep(CLEANED / 2)  # Spark lets go of what belonged to objects that the first has collected, files and all
+    said = said[1:]
     live, classes = re.search(r"^Total\s+\d+\s+(\d+)", said[0], re.MULTILINE), re.search(r"Metaspace\s+used (\d+)K", said[1])
     return {"live": int(live[1]) / MB, "classes": int(classes[1]) / 1024} if live and classes else {}

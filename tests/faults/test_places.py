@@ -48,6 +48,8 @@ ARMED_BY = {
     "base_verified": KEEPING + "a_base_counts_only_when_whole_verified_and_declared",
     "base_committed": KEEPING + "a_crash_anywhere_in_maintenance_leaves_what_it_found_or_what_it_wants",
     "orphans_found": KEEPING + "a_crash_anywhere_in_maintenance_leaves_what_it_found_or_what_it_wants",
+    "table_optimized": KEEPING + "a_crash_anywhere_in_maintenance_leaves_what_it_found_or_what_it_wants",
+    "table_vacuumed": KEEPING + "a_crash_anywhere_in_maintenance_leaves_what_it_found_or_what_it_wants",
     "log_dropped": KEEPING + "a_crash_anywhere_in_maintenance_leaves_what_it_found_or_what_it_wants",
     "drop_decided": KEEPING + "the_log_goes_below_a_base_and_kept_versions_stay",
     "lock_written": "faults/test_places.py::test_a_torn_lock_file_hinders_nobody",

@@ -7,12 +7,14 @@ from dataclasses import replace
 import pytest
 from sites import Kept, Site
 
+from freshet.errors import FreshetError
 from freshet.pipelines.assembly import new_learner
 from freshet.pipelines.gating import last_refusal
 from freshet.pipelines.opening import load_head, open_reading
 from freshet.pipelines.publishing import publish_version
 from freshet.pipelines.replay import replay
 from freshet.pipelines.retrain import retrain
+from freshet.pipelines.rolling import rollback
 from freshet.pipelines.status import decided, status
 from freshet.store.snapshots import History
 from freshet.store.tables import Tables
@@ -102,6 +104,17 @@ def test_a_person_lets_it_take_over_without_asking(behind) -> None:
     assert done["candidate"] == behind.made and kinds(behind)[-1] == "rebase"
     assert kinds(behind).count("relearn") == 4
     assert behind.train() == []
+
+
+def test_one_that_learned_what_was_rolled_back_since_is_left_alone(behind) -> None:
+    behind.train(*RULES, "gate.min_events=100000")  # it catches up, and nothing is decided
+    assert kinds(behind).count("relearn") == 4
+    sixth = [s.version for s in behind.snapshots() if s.kind == "learn"][5]
+    rollback(behind.spark, behind.settings(), to=sixth, reason="a bad hour")
+    behind.train(*RULES, "gate.margin=0.5")
+    assert "rebase" not in kinds(behind)
+    with pytest.raises(FreshetError, match="learned what was rolled back"):
+        publish_version(behind.spark, behind.settings(), version=behind.made, force=True, reason="all the same")
 
 
 def test_one_that_passes_waits_behind_what_was_published_by_force(behind) -> None:

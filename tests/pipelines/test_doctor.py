@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import deltalake
 import pytest
+from click.testing import CliRunner
 from sites import Site
 
+from freshet.cli.commands import main
+from freshet.errors import EngineRefused
 from freshet.pipelines import doctor
 from freshet.pipelines.doctor import FAIL, OK, WARN, Check
 from freshet.settings import load
@@ -62,7 +66,7 @@ def test_a_sound_model_passes_and_nothing_is_left_behind(site: Site) -> None:
     site.train()
     before = sorted(path.name for path in (site.folder / "model").iterdir())
     checks = [*doctor.of_storage(site.spark, site.settings()), *doctor.of_model(site.spark, site.settings(), True)]
-    assert [check.name for check in checks] == ["spark", "jars", "round trip", "model", "checkpoint", "chain", "orphans", "requests", "digest"]
+    assert [check.name for check in checks] == ["spark", "jars", "round trip", "model", "times", "checkpoint", "chain", "orphans", "requests", "digest"]
     assert {check.state for check in checks} == {OK}, checks
     assert sorted(path.name for path in (site.folder / "model").iterdir()) == before
 
@@ -75,13 +79,14 @@ def test_what_is_wrong_with_a_model_is_found(site: Site, monkeypatch: pytest.Mon
     root = site.folder / "model"
     request(Tables(site.spark, str(root)), "maintain", {}, "ann")
     found = by_name(doctor.of_model(site.spark, site.settings(), True))
-    assert (found["orphans"].state, found["requests"].state, found["digest"].state) == (WARN, WARN, OK)
+    assert (found["orphans"].state, found["requests"].state, found["digest"].state, found["times"].state) == (WARN, WARN, OK, OK)
     assert "attempts that nobody committed" in found["orphans"].found and "`freshet maintain`" in found["orphans"].remedy
     deltalake.DeltaTable(str(root / "snapshots")).update({"digest": "'0123456789abcdef'"}, predicate="kind = 'start' and version > 0")
+    deltalake.DeltaTable(str(root / "snapshots")).update({"committed_at": "committed_at + interval '1 hours'"}, predicate="version = 1")
     shutil.rmtree(root / "_checkpoint")
     next((root / "parameters").glob("*.parquet")).unlink()
     found = by_name(doctor.of_model(site.spark, site.settings(), True))
-    assert (found["chain"].state, found["checkpoint"].state, found["digest"].state) == (FAIL, FAIL, FAIL)
+    assert (found["chain"].state, found["checkpoint"].state, found["digest"].state, found["times"].state) == (FAIL, FAIL, FAIL, WARN)
     assert "another digest" in found["chain"].found and "checkpoint" in found["checkpoint"].found
 
 
@@ -91,3 +96,22 @@ def test_storage_that_takes_nothing_fails_the_round_trip(site: Site) -> None:
     (site.folder / "file").write_text("no folder", encoding="utf-8")
     found = by_name(doctor.of_storage(site.spark, site.settings(f"store.root={site.folder / 'file'}")))
     assert found["round trip"].state == FAIL and found["spark"].state == OK
+
+
+def test_jars_that_do_not_belong_together_and_code_that_cannot_be_kept_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    delta = SimpleNamespace(package=SimpleNamespace(VERSION=lambda: "3.9.0"))
+    other = SimpleNamespace(version="3.5.1", _jvm=SimpleNamespace(io=SimpleNamespace(delta=delta)))
+    found = next(iter(doctor.of_storage(other, load([], {}, [f"store.root={tmp_path}"])[0])))
+    assert (found.name, found.state) == ("spark", FAIL) and "Spark 3.5.1 with Delta 3.9.0" in found.found and "spark.conf" in found.remedy
+    monkeypatch.setattr(doctor, "numba_cache", lambda: "/nowhere")
+    assert of_machine(tmp_path)["compiled code"].state == WARN
+
+
+def test_a_session_that_does_not_start_is_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(_: object) -> None:
+        raise EngineRefused("The jar has another sha256.", remedy="Remove it.")
+
+    monkeypatch.setattr("freshet.cli.running._session", refuse)
+    told = CliRunner().invoke(main, ["doctor", "--set", f"store.root={tmp_path}"])
+    assert told.exit_code == 1, told.output
+    assert "FAIL  spark          The jar has another sha256. Remove it." in told.output and "ok    java" in told.output

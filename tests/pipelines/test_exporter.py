@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -18,6 +19,7 @@ from freshet.errors import FreshetError
 from freshet.pipelines.exporter import Exporter, exported
 from freshet.report import BatchReport, Metric
 from freshet.settings import StreamSettings
+from freshet.store.snapshots import History, Snapshot
 from freshet.terminal import ProgressLines
 
 ALERTS = Path(__file__).parents[2] / "docs" / "workflows" / "alerts.yaml"
@@ -53,6 +55,19 @@ def test_counters_add_up_and_gauges_stand() -> None:
     assert "process_resident_memory_bytes" in found
     with pytest.raises(urllib.error.URLError):
         scraped(port)  # it ended with the learner
+
+
+def test_one_that_is_started_again_and_again_looks_as_its_model_stands() -> None:
+    exporter = Exporter(None)
+    assert exporter.registry.get_sample_value("freshet_last_commit_timestamp_seconds") > time.time() - 60  # a new model
+    rows = [Snapshot(0, "a", kind="start"), Snapshot(1, "b", committed_at=5_000_000), Snapshot(2, "c", kind="refused", committed_at=9_000_000),
+            Snapshot(3, "d", kind="start", committed_at=70_000_000)]
+    exporter.stands(History(rows), {"item": 7})
+    found = {name: exporter.registry.get_sample_value(f"freshet_{name}") for name in ("version", "last_commit_timestamp_seconds", "refusing")}
+    assert found == {"version": 3, "last_commit_timestamp_seconds": 9.0, "refusing": 1}
+    assert exporter.registry.get_sample_value("freshet_rows", {"block": "item"}) == 7
+    exporter(report())
+    assert exporter.registry.get_sample_value("freshet_refusing") == 0
 
 
 def test_without_a_port_nothing_is_served_and_a_taken_one_is_refused() -> None:

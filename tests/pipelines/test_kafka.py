@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from processes import start
@@ -13,7 +14,8 @@ from topics import Topic
 
 from freshet.demo.broker import Broker
 from freshet.demo.dirt import Dirt
-from freshet.engine.brokers import missing
+from freshet.engine.brokers import behind, gone, missing
+from freshet.engine.checkpoint import fingerprint
 from freshet.errors import CheckpointRefused, SettingsError, SourceChanged, SourceRefused, StoreFailed
 from freshet.pipelines.doctor import FAIL, of_storage
 from freshet.pipelines.publishing import publish_version as publish
@@ -176,6 +178,18 @@ def test_what_is_missing_is_counted_by_partition() -> None:
     sources = [json.dumps({"partition": name, "from": first, "until": until}) for name, first, until in spans]
     read = {"kafka://a/0": 15, "kafka://a/1": 3, "kafka://a/3": 4}
     assert missing(sources, read) == {"kafka://a/0": 5, "kafka://a/2": 7}  # a/2 was made anew
+    assert gone(sources) == {} and behind({"kafka://a/1": 9}, sources) == {"kafka://a/1": 4}
+
+
+def test_a_partition_that_is_gone_is_told_of_with_where_reading_it_ended(tmp_path: Path) -> None:
+    for name, offsets in ((0, {"a": {"0": 7, "1": 5}, "b": {"0": 3}}), (1, {"a": {"0": 9, "2": 4}})):
+        (tmp_path / "offsets").mkdir(exist_ok=True)
+        text = f'v1\n{{"batchTimestampMs": 1000}}\n{json.dumps(offsets)}\n'
+        (tmp_path / "offsets" / str(name)).write_text(text, encoding="utf-8")
+    planned = fingerprint(str(tmp_path), 1, "kafka")
+    assert gone(planned.sources) == {"kafka://a/1": 5, "kafka://b/0": 3}
+    assert missing(planned.sources, {"kafka://a/0": 2}) == {}
+    assert behind({"kafka://a/0": 9, "kafka://a/1": 8}, planned.sources) == {"kafka://a/0": 0, "kafka://a/1": 8}
 
 
 def test_a_checkpoint_of_files_is_not_gone_on_with_from_kafka(site, topic) -> None:
@@ -264,7 +278,7 @@ def messages(topic: Topic, name: str) -> list[tuple[str, dict]]:
 
 def test_lists_and_decisions_are_sent_as_they_are_published(site, new_site, topic, broker) -> None:
     topic.write(lines(site, 200))
-    out = {what: Topic(topic.spark, broker, f"{what}-of-{topic.name}").create(1) for what in ("lists", "decisions")}
+    out = {what: Topic(topic.spark, broker, f"{what}-of-{topic.name}").create(3) for what in ("lists", "decisions")}
     mine = reading(new_site, "mine", topic, f"sink.kafka.servers=[{broker.address}]", f"sink.kafka.decisions={out['decisions'].name}",
                    f"sink.kafka.recommendations={out['lists'].name}", "gate.publish=manual")
     mine.train()

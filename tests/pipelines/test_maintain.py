@@ -8,7 +8,9 @@ from sites import Kept, Site
 from freshet.errors import StateDamaged
 from freshet.failpoint import Injected
 from freshet.pipelines.maintain import maintain
+from freshet.pipelines.publishing import publish_version
 from freshet.pipelines.replay import replay
+from freshet.pipelines.rolling import rollback
 
 pytestmark = pytest.mark.spark
 
@@ -125,8 +127,19 @@ def test_versions_past_the_retention_are_given_up_by_name(based, monkeypatch, pl
     with pytest.raises(StateDamaged) as refused:
         site.sql("select * from parameters", as_of=versions[1])
     assert refused.value.version == versions[1]
+    check_nobody_goes_back_to(site, versions[1])
     site.write(1600, 400, resume=True)
     site.train()
+
+
+def check_nobody_goes_back_to(site, version: int) -> None:
+    """A version whose rows are gone is refused before a row says that the model stands on it, or that lists come from it."""
+    before = [row.commit_id for row in site.snapshots() if row.kind != "start"]
+    with pytest.raises(StateDamaged):
+        rollback(site.spark, site.settings(), to=version, reason="a wish")
+    with pytest.raises(StateDamaged):
+        publish_version(site.spark, site.settings("gate.publish=manual"), version=version, force=True, reason="a wish")
+    assert [row.commit_id for row in site.snapshots() if row.kind != "start"] == before
 
 
 def test_a_running_learner_is_asked_and_does_it_between_two_batches(kept, monkeypatch) -> None:

@@ -105,10 +105,11 @@ def test_a_taken_over_writer_is_fenced_by_name_and_its_row_is_void(model: Any) -
     assert second.history.live() == History.load(model.tables).live()
 
 
-def test_of_two_that_start_at_once_one_goes_on(model: Any) -> None:
+def test_of_two_that_start_at_once_one_goes_on(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = [History.load(model.tables), History.load(model.tables)]
     first = Writer.start(model.tables, seen[0], run="a")
-    with pytest.raises(Fenced):
+    with pytest.raises(Fenced), monkeypatch.context() as patched:
+        patched.setattr(model.tables, "version", lambda _: seen[1].table_version)  # it had looked before the first committed
         Writer.start(model.tables, seen[1], run="b")
     model.learn({1: 1.0}, first)
     assert first.history.live() == History.load(model.tables).live()
@@ -131,6 +132,16 @@ def test_a_head_that_is_not_the_newest_version_may_not_start(model: Any) -> None
     with pytest.raises(FreshetError) as caught:
         Writer.start(model.tables, History.load(model.tables), run="x", head_digest="0" * 16)
     assert caught.value.facts["wanted"] == "00000000000000aa"
+
+
+def test_what_another_committed_since_the_history_was_read_is_not_passed_over(model: Any) -> None:
+    """Where no lock keeps two learners apart: a start takes a while to load."""
+    seen = History.load(model.tables)
+    model.learn({1: 1.0}, digest="00000000000000aa")
+    with pytest.raises(FreshetError, match="Load the head again"):
+        Writer.start(model.tables, seen, run="x", head_digest="0" * 16)
+    started = Writer.start(model.tables, History.load(model.tables), run="y", head_digest="00000000000000aa")
+    assert [row.version for row in started.history.live()] == [0, 1, 2] and started.history.get(1).kind == "learn"
 
 
 def test_rolled_back_and_gone_on_from_an_older_version(model: Any) -> None:

@@ -133,6 +133,8 @@ def test_a_crash_anywhere_in_maintenance_leaves_what_it_found_or_what_it_wants(m
     for place, act in (
         ("base_committed", lambda: compact(model.writer)), ("orphans_found", lambda: remove_orphans(model.writer)),
         ("log_dropped", lambda: drop_log(model.writer, 0, now=FAR_AHEAD)),
+        ("table_optimized", lambda: optimize(model.writer, ["snapshots"], many=1)),
+        ("table_vacuumed", lambda: vacuum(model.writer, ["snapshots"], hours=9999)),
     ):  # fmt: skip
         arm(place)
         with pytest.raises(Injected, match=place):

@@ -81,6 +81,19 @@ def test_creating_again_changes_nothing(tables: Tables) -> None:
     assert entry(folder(tables, "items"), "metaData")["id"] == before
 
 
+def test_a_table_whose_making_was_killed_is_made_by_the_next(tables: Tables, spark: SparkSession) -> None:
+    """Delta writes an entry aside and renames it; what is left of a kill in between is no entry."""
+    log = folder(tables, "items") / "_delta_log"
+    for file in log.iterdir():
+        file.unlink()
+    (log / f".{0:020d}.json.0a1b.tmp").write_text("half", encoding="utf-8")
+    spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()  # type: ignore[union-attr]  # as a new process finds it
+    assert not tables.exists("items")
+    tables.create()
+    tables.append("items", ITEMS)
+    assert tables.read("items").count() == 2
+
+
 def test_rows_come_back_and_the_cost_is_told(tables: Tables) -> None:
     import deltalake
 

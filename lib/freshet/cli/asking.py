@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from freshet.cli.running import TIMES, Common, run, session, show, show_json, with_common
+from freshet.errors import EngineRefused
 from freshet.printable import printable
 
 
@@ -177,9 +178,12 @@ def doctor(common: Common, deep: bool) -> None:
             failed = failed or check.state == pipeline.FAIL
 
     tell(pipeline.of_machine(settings))
-    with session(settings) as spark:
-        tell(pipeline.of_storage(spark, settings))
-        tell(pipeline.of_model(spark, settings, deep))
+    try:
+        with session(settings) as spark:
+            tell(pipeline.of_storage(spark, settings))
+            tell(pipeline.of_model(spark, settings, deep))
+    except EngineRefused as refused:  # no Java, no jar, or not the one it should be: an answer too
+        tell([pipeline.Check("spark", pipeline.FAIL, refused.what, refused.remedy or "")])
     if failed:
         sys.exit(1)
 

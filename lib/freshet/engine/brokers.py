@@ -133,7 +133,7 @@ def make_topic(spark: SparkSession, kafka: WithTopics, partitions: int) -> None:
 
 def behind(ends: Mapping[str, int], sources: Sequence[str]) -> dict[str, int]:
     """Partition -> messages that a micro-batch with these `sources` had not read yet when the partitions ended there."""
-    read = {span["partition"]: span["until"] for span in map(json.loads, sources) if "partition" in span}
+    read = {span["partition"]: span["until"] or 0 for span in map(json.loads, sources) if "partition" in span}
     return {name: max(0, end - read.get(name, 0)) for name, end in sorted(ends.items())}
 
 
@@ -146,7 +146,13 @@ def missing(sources: Sequence[str], read: Mapping[str, int]) -> dict[str, int]:
     found = {}
     for span in (span for span in map(json.loads, sources) if "partition" in span):
         first, until = span["from"], span["until"]
-        if first is not None:
+        if first is not None and until is not None:
             wanted = until if until < first else until - first
             found[span["partition"]] = wanted - read.get(span["partition"], 0)
     return {name: lost for name, lost in found.items() if lost > 0}
+
+
+def gone(sources: Sequence[str]) -> dict[str, int]:
+    """Partition -> the offset from which nobody read it, of those that are not there any more; how many messages, nobody knows."""
+    spans = [span for span in map(json.loads, sources) if "partition" in span]
+    return {span["partition"]: span["from"] for span in spans if span["until"] is None}

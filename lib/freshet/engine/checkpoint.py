@@ -142,14 +142,16 @@ def _delta(folder: Folder, batch_id: int) -> Fingerprint:
 
 
 def _kafka(folder: Folder, batch_id: int) -> Fingerprint:
-    """Offsets by topic and partition; a partition that came since begins with what it had (`from` null)."""
+    """Offsets by topic and partition; a partition that came since begins with what it had (`from` null), of one that is gone
+    nobody knows where it ended (`until` null)."""
     end = _offsets(folder, batch_id)
     start = _offsets(folder, batch_id - 1).source if batch_id > 0 else _first_offsets(folder)
-    names = sorted((topic, int(part)) for topic, parts in end.source.items() for part in parts)
+    names = sorted({(topic, int(part)) for offsets in (start, end.source) for topic, parts in offsets.items() for part in parts})
     spans = [
-        {"partition": f"{KAFKA}{topic}/{part}", "from": start.get(topic, {}).get(str(part)), "until": end.source[topic][str(part)]}
+        {"partition": f"{KAFKA}{topic}/{part}", **{
+            name: offsets.get(topic, {}).get(str(part)) for name, offsets in (("from", start), ("until", end.source))}}
         for topic, part in names
-    ]
+    ]  # fmt: skip
     sources = [json.dumps(span) for span in spans]
     return Fingerprint(_hash(sources), sources, end.batch_time_us, [str(span["partition"]) for span in spans])
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 
 from freshet.engine.batch import CleanBatch, collect
-from freshet.engine.brokers import missing
+from freshet.engine.brokers import gone, missing
 from freshet.engine.checkpoint import Fingerprint
 from freshet.errors import BatchRefused, CheckpointRefused
 from freshet.failpoint import failpoint
@@ -177,13 +177,17 @@ class BatchCommitter:
         source = self._opened.settings.source
         if source.format != "kafka" or source.kafka.on_data_loss == "stop":  # then Spark has seen to it that there is none
             return []
-        lost = missing(attempt.read.sources, attempt.by_source())
-        if not lost:
+        sources = attempt.read.sources
+        lost, left = missing(sources, attempt.by_source()), gone(sources)
+        if not lost and not left:
             return []
         count = sum(lost.values())
-        reason = f"{count:,} of the planned offsets of batch {attempt.batch_id} had no message"
+        told = {f"{count:,} of the planned offsets of batch {attempt.batch_id} had no message": lost,
+                f"{len(left):,} partitions are gone, and nobody read what they had by batch {attempt.batch_id}": left}  # fmt: skip
+        reason = "; ".join(what for what, found in told.items() if found)
         self._say(reason)
-        return [decision_row("data loss", None, reason, {"batch_id": attempt.batch_id, "missing": count, "partitions": lost})]
+        evidence = {"batch_id": attempt.batch_id, "missing": count, "partitions": lost, "gone": left}
+        return [decision_row("data loss", None, reason, evidence)]
 
     def _act(self, look: Look, sight: Sight) -> None:
         """After the commit: what gate and strategy have decided."""

@@ -20,6 +20,7 @@ from pyspark.sql import SparkSession
 from freshet.engine.brokers import Brokers, OfTopics
 from freshet.engine.jars import DELTA_JAR, check_fetched, delta
 from freshet.engine.places import KAFKA
+from freshet.engine.session import numba_cache
 from freshet.errors import CheckpointRefused, FreshetError
 from freshet.java import find_java
 from freshet.pipelines.assembly import new_learner
@@ -34,13 +35,13 @@ from freshet.store.files import all_rows
 from freshet.store.lock import holder_of
 from freshet.store.maintain import attempts
 from freshet.store.retention import closed
-from freshet.store.snapshots import BASE, MAINTAIN, PUBLISH, SKIP, START, History
+from freshet.store.snapshots import BASE, MAINTAIN, PUBLISH, REFUSED, SKIP, START, History
 from freshet.store.tables import Tables
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"
 FREE_BYTES = 2 << 30
 CLOCK_SECONDS = 60.0
-_SAME_STATE = (START, MAINTAIN, BASE, SKIP, PUBLISH)  # kinds whose version has the state of its parent
+_SAME_STATE = (START, MAINTAIN, BASE, SKIP, PUBLISH, REFUSED)  # kinds whose version has the state of its parent
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,7 @@ def of_machine(settings: Settings) -> Iterator[Check]:
 
 def of_storage(spark: SparkSession, settings: Settings) -> Iterator[Check]:
     """Spark, Delta, and a table that is written and read back where the model is."""
-    _, package, version = DELTA_JAR.split(":")
-    yield Check("spark", OK, f"Spark {pyspark.__version__} with {package} {version}.")
+    yield _asked("spark", lambda: _pair(spark))
     yield _asked("jars", lambda: _jars(settings.spark.conf))
     yield _asked("round trip", lambda: _round_trip(spark, settings))
     source, sink = settings.source.kafka, settings.sink.kafka
@@ -83,6 +83,18 @@ def of_storage(spark: SparkSession, settings: Settings) -> Iterator[Check]:
     wanted = [topic for topic in (sink.recommendations, sink.decisions) if topic is not None]
     if wanted:
         yield _kafka("kafka sink", Brokers(spark, OfTopics(sink, wanted)), sink.servers, wanted, "sink.kafka")
+
+
+def _pair(spark: SparkSession) -> str | Check:
+    """The Spark and the Delta that run, whoever brought them, against those that belong together."""
+    assert spark._jvm is not None
+    _, package, wanted = DELTA_JAR.split(":")
+    runs = str(spark._jvm.io.delta.package.VERSION())
+    found = f"Spark {spark.version} with Delta {runs}"
+    if (spark.version, runs) == (pyspark.__version__, wanted):
+        return f"{found}."
+    tested = f"Freshet is tested with Spark {pyspark.__version__} and {package} {wanted}"
+    return Check("spark", FAIL, f"{found} do not belong together.", f"{tested}: take other jars out of spark.conf or spark-submit.")
 
 
 def _jars(conf: Mapping[str, str]) -> str:
@@ -114,6 +126,7 @@ def of_model(spark: SparkSession, settings: Settings, deep: bool) -> Iterator[Ch
         return
     history = reading.history
     yield Check("model", OK, f"version {reading.version}, epoch {history.epoch}, {len(history.rows):,} rows in snapshots.")
+    yield _asked("times", lambda: _times(history))
     yield _asked("checkpoint", lambda: _checkpoint(tables, settings))
     yield _asked("chain", lambda: _chain(history))
     yield _asked("orphans", lambda: _orphans(tables, history))
@@ -150,15 +163,14 @@ def _java() -> str:
 
 
 def _compiled() -> str | Check:
-    folder = os.environ.get("NUMBA_CACHE_DIR", "")
+    folder = numba_cache()  # before the first kernel is imported: where a learner's go
     from freshet.kernels.texts import number_seed
 
     start = time.perf_counter()
     number_seed(1)
-    where = folder or "the default folder"
-    if folder and not os.access(folder, os.W_OK):
+    if not os.access(folder, os.W_OK):
         return Check("compiled code", WARN, f"{folder} cannot be written.", "Set NUMBA_CACHE_DIR: kernels compile at every start.")
-    return f"kernels run; their cache is {where} ({time.perf_counter() - start:.1f} s)."
+    return f"kernels run; their cache is {folder} ({time.perf_counter() - start:.1f} s)."
 
 
 def _permissions(there: Path, folder: Path, permissions: str) -> Check:
@@ -217,6 +229,15 @@ def _checkpoint(tables: Tables, settings: Settings) -> str:
     last = history.last_streamed()
     where = settings.store.checkpoint_path
     return "no stream has begun." if last is None else f"{where} and the tables agree on batch {last.batch_id}."
+
+
+def _times(history: History) -> str | Check:
+    """When versions were committed, by the clocks of those who did, against this machine's clock."""
+    ahead = max(row.committed_at for row in history.live()) / 1e6 - time.time()
+    if ahead > CLOCK_SECONDS:
+        remedy = "Set the clocks of all who write this model by the same time server."
+        return Check("times", WARN, f"a version was committed {ahead:.0f} s from now.", remedy)
+    return "no version comes from the future."
 
 
 def _chain(history: History) -> str:

@@ -5,7 +5,7 @@ Counters count what this process did, as Prometheus expects of them; gauges say 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ from freshet.intake import CAPS
 from freshet.report import BatchReport, Listener
 from freshet.schema import ACCEPTED, DUPLICATE, LATE, QUARANTINED
 from freshet.settings import StreamSettings
-from freshet.store.snapshots import LEARN, REFUSED, SKIP
+from freshet.store.snapshots import LEARN, REFUSED, SKIP, History
 
 SECONDS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)
 OUTCOMES = (ACCEPTED, QUARANTINED, DUPLICATE, LATE)
@@ -42,6 +42,7 @@ class Exporter:
         self.behind = Gauge("freshet_behind_messages", "Messages of Kafka nobody has read yet.", ["partition"], **mine)
         self.version = Gauge("freshet_version", "Newest version.", **mine)
         self.committed = Gauge("freshet_last_commit_timestamp_seconds", "When the newest version was committed.", **mine)
+        self.refusing = Gauge("freshet_refusing", "1 while the newest micro-batch is one that was refused.", **mine)
         self.rows = Gauge("freshet_rows", "Rows of the head.", ["block"], **mine)
         self.metric = Gauge("freshet_metric", "Mean over the last micro-batch.", ["metric", "scoring", "learner"], **mine)
         self._decided: dict[str, int] = {}
@@ -49,12 +50,24 @@ class Exporter:
         for counter, labels in ((self.events, OUTCOMES), (self.batches, KINDS), (self.decisions, DECIDED), (self.limited, LIMITS)):
             for label in labels:
                 counter.labels(label)
-        self.committed.set_to_current_time()  # a start is a commit too
+        self.committed.set_to_current_time()  # until `stands` says more: of a new model nothing was committed yet
+
+    def stands(self, history: History, rows: Mapping[str, int]) -> None:
+        """Where the model stands before its first micro-batch: one that is started again and again must not look well."""
+        done = [row for row in history.live() if row.kind in KINDS]
+        newest = history.newest()
+        self.version.set(0 if newest is None else newest.version)
+        if done:
+            self.committed.set(done[-1].committed_at / 1e6)
+            self.refusing.set(done[-1].kind == REFUSED)
+        for block, count in rows.items():
+            self.rows.labels(block).set(count)
 
     def __call__(self, report: BatchReport) -> None:
         for outcome in OUTCOMES:
             self.events.labels(outcome).inc(getattr(report, outcome))
         self.batches.labels(report.kind).inc()
+        self.refusing.set(report.kind == REFUSED)
         self.seconds.observe(report.seconds)
         for stage, seconds in report.stage_seconds.items():
             self.stages.labels(stage).inc(max(seconds, 0.0))

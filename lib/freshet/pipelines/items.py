@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,6 +11,7 @@ from pyspark.sql import functions as F
 
 from freshet.attributes import describe
 from freshet.engine.features import item_attributes
+from freshet.errors import StateDamaged
 from freshet.head import Head
 from freshet.intake import note_ids
 from freshet.kernels.digest import as_hex
@@ -18,7 +21,7 @@ from freshet.pipelines.rows import from_arrow, to_arrow
 from freshet.pipelines.starting import Opened
 from freshet.pipelines.text_keys import checks, hashed
 from freshet.schema import IDS, ITEM_ATTRIBUTES, ITEMS, PARAMETERS, POPULARITY
-from freshet.store.files import rows_of
+from freshet.store.files import count_of, rows_of
 from freshet.store.snapshots import ITEMS as TAKEN
 from freshet.store.snapshots import Snapshot
 from freshet.store.tables import Tables
@@ -67,8 +70,21 @@ class SideInformation:
         return snapshot
 
 
+def check_items(tables: Tables, commits: Sequence[Snapshot]) -> None:
+    """Raise StateDamaged where rows of versions of kind `items` are gone: what was said of items stands nowhere else."""
+    mine = [row for row in commits if row.kind == TAKEN]
+    if count_of(tables, PARAMETERS.name, mine) != sum(row.appended_rows.get(PARAMETERS.name, 0) for row in mine):
+        versions = ", ".join(str(row.version) for row in mine[:5])
+        raise StateDamaged(
+            f"What was said of items in version {versions}{'...' if len(mine) > 5 else ''} is not there any more.",
+            remedy="Maintenance gave it up (store.log_retention), or a file is lost; begin at a newer version.",
+            table=PARAMETERS.name, version=mine[0].version,
+        )
+
+
 def retake(tables: Tables, head: Head, snapshot: Snapshot) -> None:
-    """Take once more what a version of kind `items` took."""
+    """Take once more what a version of kind `items` took. Raises StateDamaged where its rows are gone."""
+    check_items(tables, [snapshot])
     table = rows_of(tables, PARAMETERS.name, [snapshot], PARAMETERS.names)
     for name in table.column("block").unique().to_pylist():
         mine = table.filter(pc.equal(table.column("block"), name)).combine_chunks()
@@ -77,8 +93,10 @@ def retake(tables: Tables, head: Head, snapshot: Snapshot) -> None:
 
 
 def take_again(opened: Opened, snapshot: Snapshot) -> Snapshot | None:
-    """Commit on the head once more what a version of kind `items` on another branch took; None where the head knows it all."""
+    """Commit on the head once more what a version of kind `items` on another branch took; None where the head knows it all.
+    Raises StateDamaged where its rows are gone."""
     head, tables = opened.head, opened.tables
+    check_items(tables, [snapshot])
     items, attributes = _told(head, rows_of(tables, PARAMETERS.name, [snapshot], PARAMETERS.names).combine_chunks())
     changes, digest = describe(head, items, attributes)
     if not changes:

@@ -18,7 +18,7 @@ from freshet.engine.faults import named
 from freshet.engine.sources import stream
 from freshet.pipelines import passing
 from freshet.pipelines.commit import BatchCommitter
-from freshet.pipelines.exporter import exported
+from freshet.pipelines.exporter import Exporter, exported
 from freshet.pipelines.gating import settle_published
 from freshet.pipelines.rolling import go_on
 from freshet.pipelines.starting import Opened, open_learner
@@ -54,6 +54,8 @@ def train(
     with (
         exported(settings.stream, listener) as listener, open_learner(spark, settings, adopt_checkpoint, say, from_here) as opened,
     ):  # fmt: skip
+        if isinstance(listener, Exporter):
+            listener.stands(opened.history, opened.head.row_counts)
         settle_published(opened)
         go_on(opened, say)
         committer = BatchCommitter(opened, listener, say)
@@ -131,6 +133,10 @@ class Stream:
             except PySparkException as error:
                 if not isinstance(self._failure, Stopped):
                     raise self._failure or named(error) or error from None
+            except BaseException:
+                self._stopping.set()  # nothing may be learned once the model is let go of
+                query.stop()
+                raise
             # Spark does not tell of a failure that came while it was being stopped.
             if self._failure is not None and not isinstance(self._failure, Stopped):
                 raise self._failure

@@ -22,6 +22,7 @@ from freshet.pipelines.rows import from_arrow
 from freshet.rates import HOUR
 from freshet.revisions import newest
 from freshet.settings import Settings
+from freshet.store.log_check import check_logs
 from freshet.store.parameters import load_arrow
 from freshet.store.snapshots import History, Snapshot
 from freshet.store.tables import Tables
@@ -53,6 +54,7 @@ def open_reading(spark: SparkSession, settings: Settings, as_of: int | None = No
     Raises FreshetError when there is no model under store.root, or no such version.
     """
     tables = Tables(spark, settings.store.root)
+    check_logs(tables)
     history = History.load(tables)
     newest = history.newest()
     if newest is None:

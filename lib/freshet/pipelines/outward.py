@@ -96,7 +96,11 @@ class Told:
         if not rows:
             return
         said = [row | {"decided_at": row["decided_at"].isoformat(), "model": model} for row in rows]
-        told = {"key": [line(row["branch"]) for row in rows], "value": [json.dumps(row, sort_keys=True) for row in said]}
+        # To one partition, whatever its key: the last message there is how far the sending came, also after a send that broke off.
+        told = {
+            "partition": pa.array([0] * len(rows), pa.int32()), "key": [line(row["branch"]) for row in rows],
+            "value": [json.dumps(row, sort_keys=True) for row in said],
+        }
         _write(self._spark.createDataFrame(pa.table(told)).coalesce(1), self._sink, self._sink.decisions)
         self._sent = (rows[-1]["snapshot_version"], rows[-1]["decision_id"])
 

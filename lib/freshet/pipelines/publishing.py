@@ -20,6 +20,7 @@ from freshet.schema import DECISIONS
 from freshet.settings import Settings
 from freshet.store.commit import Writer
 from freshet.store.decisions import decision_row
+from freshet.store.parameters import check_there
 from freshet.store.snapshots import PUBLISH as PUBLISHED
 
 
@@ -86,6 +87,7 @@ def _check(writer: Writer, settings: Settings, version: int) -> None:
     if row is None or newest is None or not history.on_path(newest.version, version):
         what = "There is no version" if row is None else "What the model stands on does not hold version"
         raise FreshetError(f"{what} {version}.", remedy=f"The newest is {newest.version if newest else None}.", version=version)
+    check_there(writer.tables, history, version)
 
 
 def _weighed(writer: Writer, settings: Settings, version: int) -> Verdict:

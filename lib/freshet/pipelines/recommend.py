@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 
 from freshet.engine.features import given_context, natural_key
-from freshet.errors import StoreFailed
+from freshet.errors import FreshetError, StoreFailed
 from freshet.failpoint import failpoint
 from freshet.head import TOTALS, Head
 from freshet.kernels.history import archive_keys, ring_of
@@ -192,6 +192,11 @@ def partial_head(reading: Reading, settings: Settings, learner: Learner, users: 
 def _users(reading: Reading, head: Head, touched_since: int | None) -> np.ndarray:
     if touched_since is None:
         return head.tables[HISTORY].keys.copy()
+    if not reading.history.on_path(reading.version, touched_since):
+        raise FreshetError(
+            f"Version {touched_since} is not part of version {reading.version}, of which lists are made: who changed is not known.",
+            remedy="Make all lists: --all without --touched-since.", version=touched_since,
+        )
     histories = load_arrow(reading.tables, reading.history, reading.version, (HISTORY,)).get(HISTORY)
     if histories is None:
         return np.empty(0, np.int64)

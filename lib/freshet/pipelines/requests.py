@@ -18,6 +18,7 @@ from freshet.pipelines.rolling import roll_back
 from freshet.pipelines.starting import Opened
 from freshet.schema import DECISIONS, REQUESTS
 from freshet.store.decisions import CANNOT, REQUEST_ID, decision_row, open_requests
+from freshet.store.heap import give_back
 from freshet.store.snapshots import MAINTAIN, PROMOTE, PUBLISH, RETRAIN, ROLLBACK
 
 
@@ -84,6 +85,7 @@ class Requests:
 
     def _maintain(self, arguments: Mapping[str, bool], reason: str | None, asked: Mapping[str, Any]) -> None:
         done = carry_out(self._opened.writer, self._opened.settings, arguments)
+        give_back()  # it has looked at more than a micro-batch ever does
         self._decide(MAINTAIN, reason or "asked for", {REQUEST_ID: asked[REQUEST_ID], **done}, asked["actor"])
 
     def _retrain(self, arguments: Mapping[str, str], reason: str | None, asked: Mapping[str, Any]) -> None:

@@ -26,18 +26,27 @@ from freshet.policy.gate import HOLD, PUBLISH, REFUSE, Paired, Verdict, weigh
 from freshet.schema import DECISIONS
 from freshet.settings import Settings
 from freshet.store.decisions import GATE, decision_row, decisions
-from freshet.store.snapshots import MAINTAIN, REBASE, RELEARN, RETRAIN, History, Snapshot
+from freshet.store.snapshots import ITEMS, MAINTAIN, REBASE, RELEARN, RETRAIN, ROLLBACK, History, Snapshot
+from freshet.store.snapshots import line as line_of
 
 AHEAD = 2  # micro-batches a candidate learns for each of the line: it gets nearer, and the stream hardly waits
 
 
 def newest_candidate(history: History, line: str) -> Snapshot | None:
-    """The newest candidate that was made from what the line stands on; None without one."""
-    newest = history.newest(line)
+    """The newest candidate, where it may still take over; else None."""
     made = [row for row in history.live() if row.kind == RETRAIN]
-    if not made or newest is None or made[-1].parent is None or not history.on_path(newest.version, made[-1].parent):
-        return None
-    return made[-1]
+    return made[-1] if made and may_take_over(history, line, made[-1]) else None
+
+
+def may_take_over(history: History, line: str, made: Snapshot) -> bool:
+    """Whether a candidate was made from what the line stands on, and has learned nothing since that the line went back from: that
+    would come back with it."""
+    newest = history.newest(line)
+    if newest is None or made.parent is None or not history.on_path(newest.version, made.parent):
+        return False
+    backs = [row.version for row in history.live() if row.kind == ROLLBACK and line_of(row.branch) == line_of(line)]
+    after = [row.version for row in history.live() if row.branch == made.branch and row.kind in (RELEARN, ITEMS)]
+    return not any(made.version < one < back for back in backs for one in after)
 
 
 def is_candidate(history: History, version: int) -> bool:
@@ -166,8 +175,8 @@ def publish_candidate(opened: Opened, version: int, *, actor: str, reason: str, 
     made = opened.history.get(version)
     newest = opened.history.newest(opened.writer.line)
     assert newest is not None
-    if made is None or made.kind != RETRAIN or made.parent is None or not opened.history.on_path(newest.version, made.parent):
-        what = f"Version {version} is no candidate of what the model stands on."
+    if made is None or made.kind != RETRAIN or not may_take_over(opened.history, opened.writer.line, made):
+        what = f"Version {version} is no candidate of what the model stands on, or learned what was rolled back since."
         raise FreshetError(what, remedy="Retrain again.", version=version)
     if opened.settings.model.frozen:
         raise FreshetError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,11 @@ from freshet.engine import predicate
 from freshet.engine.batch import QUARANTINE_COLUMNS, CleanBatch, canonical
 from freshet.errors import AlreadyRunning, BatchRefused, FreshetError
 from freshet.failpoint import failpoint
+from freshet.head import Head
 from freshet.kernels.digest import as_hex
+from freshet.pipelines.assembly import new_learner
 from freshet.pipelines.gating import BACK, ROLLS_BACK
-from freshet.pipelines.items import take_again
+from freshet.pipelines.items import check_items, take_again
 from freshet.pipelines.learned_events import read_events
 from freshet.pipelines.micro_batch import Prepared, as_quarantine, prepare, take
 from freshet.pipelines.opening import Reading, load_head, load_memory, open_reading
@@ -100,6 +103,11 @@ def roll_back(
     recorded, wanted = Settings.from_json(History.settings_of(opened.tables, to)), opened.given
     if changed_structure(recorded, wanted):  # before a challenger with other rows was promoted
         wanted = here(recorded, wanted)
+    # Before anything is written: where rows it needs are gone the model stays where it is.
+    learner = opened.learner if opened.settings == wanted else new_learner(wanted)
+    head = head_at(replace(opened, settings=wanted, learner=learner), to)
+    if events == AGAIN:
+        check_items(opened.tables, history.commits(newest.version, above=to))
     # What a strategy has changed ends here, and the row says so.
     run = opened.run if opened.settings == wanted else new_run()
     row = opened.writer.rollback(to, reason, {DECISIONS.name: decision}, {"settings": wanted.to_json(), "run": run})
@@ -107,17 +115,19 @@ def roll_back(
     if opened.settings != wanted:
         opened.given = wanted
         turn(opened, wanted, run)
-    reload(opened, row)
+    opened.head = head
     done = {"version": row.version, "to": to, "left": newest.version, "branch": row.branch}
     return done | learn_again(opened, to, newest.version, where, say) if events == AGAIN else done
 
 
-def reload(opened: Opened, row: Snapshot) -> None:
-    """Put the state of a version in the place of the head."""
+def head_at(opened: Opened, version: int) -> Head:
+    """The state of a version, and what belongs to it in memory. Raises StateDamaged where rows it needs are gone."""
+    row = opened.history.get(version)
+    assert row is not None
     reading = Reading(opened.tables, opened.history, row.version, row)
     head = load_head(reading, opened.settings, opened.learner)
     load_memory(head, reading, opened.settings)
-    opened.head = head
+    return head
 
 
 def go_on(opened: Opened, say: Callable[[str], None]) -> None:

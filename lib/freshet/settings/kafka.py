@@ -15,8 +15,8 @@ from freshet.settings.fields import Count, Section, as_tuple, related
 
 # Options of Spark's Kafka source that are nobody's but the operator's; Kafka's own go through with their prefix `kafka.`.
 PASSED_ON = (
-    "minPartitions", "minOffsetsPerTrigger", "maxTriggerDelay", "groupIdPrefix", "kafkaConsumer.pollTimeoutMs",
-    "fetchOffset.numRetries", "fetchOffset.retryIntervalMs",
+    "minPartitions", "maxRecordsPerPartition", "minOffsetsPerTrigger", "maxTriggerDelay", "groupIdPrefix",
+    "kafkaConsumer.pollTimeoutMs", "fetchOffset.numRetries", "fetchOffset.retryIntervalMs",
 )  # fmt: skip
 _OWN = {"kafka.bootstrap.servers": "source.kafka.servers"}
 _WANTED_START = 'earliest, latest, a time such as "2026-11-21T06:00:00Z", or offsets as JSON such as {"clicks": {"0": 23}}'

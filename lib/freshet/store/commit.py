@@ -91,6 +91,8 @@ class Writer:
         Raises FreshetError when `head_digest` is not the digest of the newest version, Fenced when another learner
         started at the same moment and stands.
         """
+        if tables.version(SNAPSHOTS.name) != history.table_version:  # where no lock is, another may have committed meanwhile
+            history.replace(History.load(tables))
         newest = history.newest(line)
         before = EMPTY_DIGEST if newest is None else newest.digest
         if head_digest not in (None, before):

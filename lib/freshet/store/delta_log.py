@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -34,16 +35,21 @@ class DeltaLog:
         self._spark, self._jvm, self._path = spark, spark._jvm, path
 
     def exists(self) -> bool:
-        """Whether there is a log with at least one file."""
-        folder = self._hadoop_path("_delta_log")
-        files = self._file_system()
-        return bool(files.exists(folder) and len(files.listStatus(folder)))
+        """Whether there is a log with at least one entry; what a process leaves that dies while it makes the first is none."""
+        folder, files = self._hadoop_path("_delta_log"), self._file_system()
+        if any(files.exists(self._hadoop_path("_delta_log", name)) for name in (f"{0:020d}.json", "_last_checkpoint")):
+            return True
+        return bool(files.exists(folder) and self._entries())
 
     def is_new(self) -> bool:
-        """Whether there is nothing but entry 0, seen by one look into the folder."""
+        """Whether there is nothing but entry 0."""
+        if self._file_system().exists(self._hadoop_path("_delta_log", f"{1:020d}.json")):  # most are, and long
+            return False
+        return self._entries() == [f"{0:020d}.json"]
+
+    def _entries(self) -> list[str]:
         files = self._file_system().listStatus(self._hadoop_path("_delta_log"))
-        entries = [name for name in (file.getPath().getName() for file in files) if name.endswith((".json", ".parquet"))]
-        return entries == [f"{0:020d}.json"]
+        return [name for name in (file.getPath().getName() for file in files) if re.fullmatch(r"\d{20}\..*(json|parquet)", name)]
 
     def create(self, lines: list[str], checksum: str) -> None:
         """Write entry 0, atomically, and its checksum; does nothing when somebody else was first."""
@@ -74,6 +80,10 @@ class DeltaLog:
     def _newest(self) -> JavaObject:
         log = self._log()
         return log.update(*[getattr(log, f"update$default${n}")() for n in (1, 2, 3)])
+
+    def columns(self) -> list[str]:
+        """The columns of the table as it is now."""
+        return list(self._newest().metadata().schema().fieldNames())
 
     def grow(self, names: Iterable[str], schema: str) -> None:
         """Give the table this schema (as JSON) where it lacks one of its columns; rows there are have null in it."""

@@ -26,6 +26,7 @@ from freshet.errors import StateDamaged
 from freshet.roots import local_folder
 from freshet.schema import TABLES
 from freshet.store.columns import arrow_schema
+from freshet.store.log_check import cut_checkpoints
 from freshet.store.tables import Tables
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def all_rows(
     Raises StateDamaged, of that version of the model where one is named, when a file is missing, cut or changed.
     """
     if arrow_reads(tables):
-        with _damage(name, version), suppress(DeltaProtocolError):  # what only Spark knows, such as deletion vectors
+        with _damage(tables, name, version), suppress(DeltaProtocolError):  # what only Spark knows, such as deletion vectors
             return _scanner(tables, name, columns, conditions).to_table()
     return tables.collect(name, _where(tables.read(name), name, conditions).select(*columns), version)
 
@@ -74,7 +75,7 @@ def batches_of(
         yield rows_of(tables, name, commits, columns, *conditions, version=version)
         return
     yield _schema(name, columns).empty_table()
-    with _damage(name, version):
+    with _damage(tables, name, version):
         for batch in _scanner(tables, name, columns, (*_span(commits), _ids(commits), *conditions)).to_batches():
             yield pa.Table.from_batches([batch])
 
@@ -108,7 +109,7 @@ def count_where(tables: Tables, name: str, *conditions: Condition, version: int 
     if not arrow_reads(tables):
         counted = tables.collect(name, _where(tables.read(name), name, conditions).agg(F.count(F.lit(1)).alias("rows")), version)
         return int(counted.column("rows")[0].as_py())
-    with _damage(name, version):
+    with _damage(tables, name, version):
         return int(_scanner(tables, name, (), conditions).count_rows())
 
 
@@ -140,7 +141,7 @@ def _scanner(tables: Tables, name: str, columns: Sequence[str], conditions: Sequ
 
 
 @contextmanager
-def _damage(name: str, version: int | None) -> Iterator[None]:
+def _damage(tables: Tables, name: str, version: int | None) -> Iterator[None]:
     try:
         yield
     except DeltaProtocolError:
@@ -149,7 +150,8 @@ def _damage(name: str, version: int | None) -> Iterator[None]:
         at = "" if version is None else f" at version {version}"
         raise StateDamaged(
             f"Table {name} cannot be read{at}: {error}.",
-            remedy="A file of it is missing or changed: restore it, or open an older version (--as-of).",
+            remedy=cut_checkpoints(tables, name)
+            or "A file of it is missing or changed: restore it, or open an older version (--as-of).",
             table=TABLES[name].name, version=version, cause=str(error),
         ) from error
 

@@ -21,6 +21,7 @@ from freshet.failpoint import failpoint
 from freshet.roots import local_folder
 
 LOCK_FILE = "_learner.lock"
+GLANCE = 0.1  # seconds
 
 
 @contextmanager
@@ -70,11 +71,17 @@ def holder_of(root: str) -> str | None:
 
 
 def _take(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    """Whether the lock could be had, within the moment that somebody's glance at it may take."""
+    until = time.monotonic() + GLANCE
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(GLANCE / 10)
+        else:
+            return True
 
 
 def _write(handle: int, checkpoint: str) -> None:

@@ -202,6 +202,7 @@ def optimize(writer: Writer, names: Iterable[str] = OURS, many: int = MANY_FILES
             continue
         with writer.maintaining, writer.exclusive(), engine_errors(name, "optimize"):
             DeltaTable.forPath(writer.tables.spark, writer.tables.path(name)).optimize().executeCompaction()
+        failpoint("table_optimized", name)
 
 
 def vacuum(writer: Writer, names: Iterable[str] = OURS, hours: float | None = None) -> None:
@@ -214,6 +215,7 @@ def vacuum(writer: Writer, names: Iterable[str] = OURS, hours: float | None = No
             continue
         with writer.maintaining, writer.exclusive(), engine_errors(name, "vacuum"):
             DeltaTable.forPath(writer.tables.spark, writer.tables.path(name)).vacuum(hours)
+        failpoint("table_vacuumed", name)
 
 
 def _delete(writer: Writer, name: str, condition: Column) -> None:

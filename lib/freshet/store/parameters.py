@@ -36,8 +36,8 @@ def state(
     a log that maintenance has dropped for versions nobody kept).
     """
     base, commits = sources(history, version)
-    if check and count_of(tables, PARAMETERS.name, commits, version) != _expected(commits):
-        raise _gone(version)
+    if check:
+        check_there(tables, history, version)
     rows = _only(committed(tables, PARAMETERS.name, commits).select(*_ROW), blocks, keys)
     if base is not None:
         rows = rows.unionByName(_only(base_rows(tables, base), blocks, keys))
@@ -45,6 +45,13 @@ def state(
         newest = rows.groupBy("block", "key").agg(F.max("snapshot_version").alias("snapshot_version"))
         rows = rows.join(newest, on=_SAME_ROW, how="left_semi")
     return rows.where(F.col("deleted").isNull()).select(*STATE)
+
+
+def check_there(tables: Tables, history: History, version: int) -> None:
+    """Raise StateDamaged where rows that a version needs are gone."""
+    _, commits = sources(history, version)
+    if count_of(tables, PARAMETERS.name, commits, version) != _expected(commits):
+        raise _gone(version)
 
 
 def base_rows(tables: Tables, base: Snapshot) -> DataFrame:

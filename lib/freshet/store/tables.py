@@ -86,6 +86,11 @@ class Tables:
         with engine_errors(name, "look for"):
             return self.log(name).exists()
 
+    def columns(self, name: str) -> list[str]:
+        """The columns the table has; none where it was never created."""
+        with engine_errors(name, "read"):
+            return self.log(name).columns() if self.log(name).exists() else []
+
     def arrow_schema(self, name: str) -> pa.Schema:
         """Columns and types of a table as Arrow's, required columns not nullable."""
         return columns.arrow_schema(name)
