@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -99,6 +100,10 @@ def test_it_is_the_stream_in_order_also_after_a_kill_and_a_second_start(site, ne
     put(killed.source / "new.json", [{
         "event_id": "new", "user_id": "u1", "item_id": "i1", "event_type": "click", "value": 1, "event_at": end.isoformat()}], 9)
     assert sum(report.accepted for report in killed.train()) == 1
+    shutil.copytree(killed.source, killed.folder / "archive")  # what fills a gap need not be what the stream reads
+    before = kinds(killed)
+    fill(killed, first, end, f"source.path={killed.folder / 'archive'}")
+    assert kinds(killed)[: len(before)] == before and not killed.train()
     places = killed.sql("select source, position from events where event_id != 'new'")
     assert len({(row["source"], row["position"]) for row in places}) == len(places) == 600
 

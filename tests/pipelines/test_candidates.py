@@ -14,6 +14,7 @@ from freshet.pipelines.opening import load_head, open_reading
 from freshet.pipelines.publishing import publish_version
 from freshet.pipelines.replay import replay
 from freshet.pipelines.retrain import retrain
+from freshet.pipelines.rivals import overtaken
 from freshet.pipelines.rolling import rollback
 from freshet.pipelines.status import decided, status
 from freshet.store.snapshots import History
@@ -109,10 +110,15 @@ def test_a_person_lets_it_take_over_without_asking(behind) -> None:
 def test_one_that_learned_what_was_rolled_back_since_is_left_alone(behind) -> None:
     behind.train(*RULES, "gate.min_events=100000")  # it catches up, and nothing is decided
     assert kinds(behind).count("relearn") == 4
-    sixth = [s.version for s in behind.snapshots() if s.kind == "learn"][5]
+    last, sixth = [s.version for s in behind.snapshots() if s.kind == "learn"][-1], [s.version for s in behind.snapshots() if s.kind == "learn"][5]
+    made = next(row for row in behind.snapshots() if row.version == behind.made)
+    rollback(behind.spark, behind.settings(), to=last, reason="nothing it learned")
+    assert not overtaken(History(behind.snapshots()), "main", made)
     rollback(behind.spark, behind.settings(), to=sixth, reason="a bad hour")
-    behind.train(*RULES, "gate.margin=0.5")
-    assert "rebase" not in kinds(behind)
+    assert overtaken(History(behind.snapshots()), "main", made)
+    said: list[str] = []
+    behind.train(*RULES, "gate.margin=0.5", announce=said.append)
+    assert "rebase" not in kinds(behind) and any("learned what was rolled back since" in text for text in said)
     with pytest.raises(FreshetError, match="learned what was rolled back"):
         publish_version(behind.spark, behind.settings(), version=behind.made, force=True, reason="all the same")
 

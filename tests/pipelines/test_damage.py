@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 from pathlib import Path
 
 import pytest
 from sites import Kept, Site
 
-from freshet.errors import CheckpointRefused, EngineRefused, StateDamaged
+from freshet.errors import CheckpointRefused, EngineRefused, FreshetError, StateDamaged
 from freshet.pipelines.opening import open_reading
 from freshet.store.files import all_rows
 from freshet.store.tables import Tables
@@ -119,3 +120,21 @@ def test_tables_of_a_newer_freshet_are_not_written_to(model: Site) -> None:
     with pytest.raises(EngineRefused, match=r"columns that Freshet .* does not know \(mood\)"):
         model.train()
     assert len(log_files(model, "snapshots", "*.json")) == before
+
+
+def test_a_compressed_file_that_is_cut_or_is_none_ends_the_stream_by_name(site: Site) -> None:
+    site.write(400, 200)
+    first, second = sorted(site.source.glob("*.json"))
+    whole = gzip.compress(second.read_bytes())
+    first.with_suffix(".json.gz").write_bytes(gzip.compress(first.read_bytes()))
+    first.unlink()
+    second.unlink()
+    assert [report.accepted for report in site.train("source.glob=*.json.gz")] == [200]
+    digest = site.digest()
+    bad = second.with_suffix(".json.gz")
+    for content in (whole[: len(whole) // 2], b"no gzip at all\n"):
+        bad.write_bytes(content)
+        with pytest.raises(FreshetError) as failed:
+            site.train("source.glob=*.json.gz")
+        assert bad.name in str(failed.value)
+        assert site.digest() == digest

@@ -278,7 +278,8 @@ def messages(topic: Topic, name: str) -> list[tuple[str, dict]]:
 
 def test_lists_and_decisions_are_sent_as_they_are_published(site, new_site, topic, broker) -> None:
     topic.write(lines(site, 200))
-    out = {what: Topic(topic.spark, broker, f"{what}-of-{topic.name}").create(3) for what in ("lists", "decisions")}
+    parts = {"lists": 1, "decisions": 3}
+    out = {what: Topic(topic.spark, broker, f"{what}-of-{topic.name}").create(count) for what, count in parts.items()}
     mine = reading(new_site, "mine", topic, f"sink.kafka.servers=[{broker.address}]", f"sink.kafka.decisions={out['decisions'].name}",
                    f"sink.kafka.recommendations={out['lists'].name}", "gate.publish=manual")
     mine.train()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
+from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
@@ -52,7 +53,8 @@ def train(
     check_format(settings.store.checkpoint_path, settings.source.format)
     warm(settings)
     with (
-        exported(settings.stream, listener) as listener, open_learner(spark, settings, adopt_checkpoint, say, from_here) as opened,
+        exported(settings.stream, listener) as listener,
+        open_learner(spark, settings, adopt_checkpoint, say, from_here, streams=True) as opened,
     ):  # fmt: skip
         if isinstance(listener, Exporter):
             listener.stands(opened.history, opened.head.row_counts)
@@ -134,8 +136,9 @@ class Stream:
                 if not isinstance(self._failure, Stopped):
                     raise self._failure or named(error) or error from None
             except BaseException:
-                self._stopping.set()  # nothing may be learned once the model is let go of
-                query.stop()
+                self._stopping.set()  # nothing may be learned once the model is let go of, and no commit be interrupted
+                with self._busy, suppress(PySparkException, Py4JError, OSError):
+                    query.stop()
                 raise
             # Spark does not tell of a failure that came while it was being stopped.
             if self._failure is not None and not isinstance(self._failure, Stopped):

@@ -20,33 +20,36 @@ from freshet.paired import norm_growth
 from freshet.pipelines.gating import forced, held
 from freshet.pipelines.opening import Reading, load_head, load_memory
 from freshet.pipelines.pairing import paired, side_by_side
-from freshet.pipelines.rolling import learn_again, left_to_learn
+from freshet.pipelines.rolling import learn_again, learned, left_to_learn
 from freshet.pipelines.starting import OnBranch, Opened, changed_structure
 from freshet.policy.gate import HOLD, PUBLISH, REFUSE, Paired, Verdict, weigh
 from freshet.schema import DECISIONS
 from freshet.settings import Settings
 from freshet.store.decisions import GATE, decision_row, decisions
-from freshet.store.snapshots import ITEMS, MAINTAIN, REBASE, RELEARN, RETRAIN, ROLLBACK, History, Snapshot
+from freshet.store.snapshots import ITEMS, LEARNING, MAINTAIN, REBASE, RELEARN, RETRAIN, ROLLBACK, History, Snapshot
 from freshet.store.snapshots import line as line_of
 
 AHEAD = 2  # micro-batches a candidate learns for each of the line: it gets nearer, and the stream hardly waits
 
 
 def newest_candidate(history: History, line: str) -> Snapshot | None:
-    """The newest candidate, where it may still take over; else None."""
-    made = [row for row in history.live() if row.kind == RETRAIN]
-    return made[-1] if made and may_take_over(history, line, made[-1]) else None
-
-
-def may_take_over(history: History, line: str, made: Snapshot) -> bool:
-    """Whether a candidate was made from what the line stands on, and has learned nothing since that the line went back from: that
-    would come back with it."""
+    """The newest candidate that was made from what the line stands on; None without one."""
     newest = history.newest(line)
-    if newest is None or made.parent is None or not history.on_path(newest.version, made.parent):
-        return False
-    backs = [row.version for row in history.live() if row.kind == ROLLBACK and line_of(row.branch) == line_of(line)]
-    after = [row.version for row in history.live() if row.branch == made.branch and row.kind in (RELEARN, ITEMS)]
-    return not any(made.version < one < back for back in backs for one in after)
+    made = [row for row in history.live() if row.kind == RETRAIN]
+    if not made or newest is None or made[-1].parent is None or not history.on_path(newest.version, made[-1].parent):
+        return None
+    return made[-1]
+
+
+def overtaken(history: History, line: str, made: Snapshot) -> bool:
+    """Whether a candidate has learned, on its way, what the line went back from since: that would come back with it."""
+    after = [row for row in history.live() if row.branch == made.branch and row.kind in (RELEARN, ITEMS)]
+    for back in (row for row in history.live() if row.kind == ROLLBACK and line_of(row.branch) == line_of(line)):
+        if back.version > made.version and back.parent is not None:
+            kept = {learned(row) for row in history.commits(back.parent) if row.kind in (*LEARNING, ITEMS)}
+            if any(row.version < back.version and learned(row) not in kept for row in after):
+                return True
+    return False
 
 
 def is_candidate(history: History, version: int) -> bool:
@@ -122,6 +125,9 @@ class Follower:
             return None
         if decisions(opened.tables, opened.history, ("version", "=", made.version), ("kind", "in", (PUBLISH, REFUSE))):
             return None
+        if overtaken(opened.history, opened.writer.line, made):
+            self._say(f"candidate {made.version} learned what was rolled back since; it is left alone: retrain again")
+            return None
         recorded = Settings.from_json(History.settings_of(opened.tables, made.version))
         if changed_structure(recorded, opened.settings):
             self._say(f"candidate {made.version} was made with other settings of the model; it is left alone")
@@ -175,8 +181,11 @@ def publish_candidate(opened: Opened, version: int, *, actor: str, reason: str, 
     made = opened.history.get(version)
     newest = opened.history.newest(opened.writer.line)
     assert newest is not None
-    if made is None or made.kind != RETRAIN or not may_take_over(opened.history, opened.writer.line, made):
-        what = f"Version {version} is no candidate of what the model stands on, or learned what was rolled back since."
+    if made is None or made.kind != RETRAIN or made.parent is None or not opened.history.on_path(newest.version, made.parent):
+        what = f"Version {version} is no candidate of what the model stands on."
+        raise FreshetError(what, remedy="Retrain again.", version=version)
+    if overtaken(opened.history, opened.writer.line, made):
+        what = f"Candidate {version} learned what was rolled back since."
         raise FreshetError(what, remedy="Retrain again.", version=version)
     if opened.settings.model.frozen:
         raise FreshetError(

@@ -73,7 +73,8 @@ def here(recorded: Settings, settings: Settings) -> Settings:
     """Recorded settings, not frozen, where the model is and where it runs as the given ones say."""
     there = {
         "store": settings.store, "stream": settings.stream, "spark": settings.spark, "sink": settings.sink,
-        "source": recorded.source.model_copy(update={"kafka": settings.source.kafka}),  # passwords are not recorded
+        # Passwords are not recorded; where no topics are given there is nobody to ask for any.
+        "source": recorded.source.model_copy(update={"kafka": settings.source.kafka} if settings.source.kafka.topics else {}),
     }
     return recorded.with_frozen(False).model_copy(update=there)
 
@@ -177,8 +178,8 @@ def left_to_learn(opened: Opened, after: int, last: int) -> list[Snapshot]:
     history = opened.history
     newest = history.newest(opened.writer.line)
     assert newest is not None
-    done = {_learned(row) for row in history.commits(newest.version) if row.kind in (*LEARNING, ITEMS)}
-    return [row for row in history.commits(last, above=after) if row.kind in (*LEARNING, ITEMS) and _learned(row) not in done]
+    done = {learned(row) for row in history.commits(newest.version) if row.kind in (*LEARNING, ITEMS)}
+    return [row for row in history.commits(last, above=after) if row.kind in (*LEARNING, ITEMS) and learned(row) not in done]
 
 
 def learn_again(
@@ -204,7 +205,7 @@ def learn_again(
     return counts
 
 
-def _learned(row: Snapshot) -> tuple[object, ...]:
+def learned(row: Snapshot) -> tuple[object, ...]:
     """What a version learned: a micro-batch, or what the table `items` said, by the reason that names its version."""
     return (ITEMS, row.reason) if row.kind == ITEMS else batch_of(row)
 

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
-from freshet import __version__
 from freshet.engine import checkpoint
-from freshet.engine.file_names import plain
-from freshet.errors import CheckpointRefused, EngineRefused, SettingsError
+from freshet.errors import CheckpointRefused, SettingsError
 from freshet.head import Head
 from freshet.learner import Learner
 from freshet.models import make_model
 from freshet.pipelines.assembly import new_head, new_learner
+from freshet.pipelines.matching import check_known, check_source
 from freshet.pipelines.opening import Reading, load_head, load_memory
 from freshet.pipelines.passing import check_ended
 from freshet.pipelines.placing import Placement
-from freshet.schema import GROWN, SNAPSHOTS, TABLES
+from freshet.schema import SNAPSHOTS
 from freshet.settings import OWN, Settings, over
 from freshet.store.commit import Attempt, Beside, Writer
-from freshet.store.files import all_rows
 from freshet.store.lock import model_lock
 from freshet.store.log_check import check_logs
 from freshet.store.snapshots import PROMOTE, History, Snapshot
@@ -91,11 +86,13 @@ def new_run() -> str:
 
 @contextmanager
 def open_learner(
-    spark: SparkSession, settings: Settings, adopt_checkpoint: bool, say: Callable[[str], None], from_here: bool = False
+    spark: SparkSession, settings: Settings, adopt_checkpoint: bool, say: Callable[[str], None], from_here: bool = False,
+    streams: bool = False,
 ) -> Iterator[Opened]:
     """Take the lock, check tables and checkpoint against each other, load the head, begin a new epoch.
 
-    `adopt_checkpoint` takes any checkpoint; so does `from_here`, for a stream that passes by what the source holds.
+    `adopt_checkpoint` takes any checkpoint; so does `from_here`, for a stream that passes by what the source holds. `streams`: a
+    stream of the settings' source follows, and must be the one the checkpoint knows.
     """
     store = settings.store
     run = new_run()
@@ -114,7 +111,8 @@ def open_learner(
             check_ended(history, store.checkpoint_path)
         if not (adopt_checkpoint or from_here):
             check_checkpoint(history, store.checkpoint_path)
-        check_source(history, tables, settings)
+        if streams:
+            check_source(history, tables, settings)
         learner = new_learner(settings)
         head = new_head(learner.model, settings)
         if newest is not None:
@@ -249,48 +247,3 @@ def check_checkpoint(history: History, path: str) -> None:
         if wrong:
             what = f"The checkpoint {path} is at batch {number}, and {where}."
             raise CheckpointRefused(what, remedy=remedy, reason=reason, path=path)
-
-
-def check_source(history: History, tables: Tables, settings: Settings) -> None:
-    """Refuse another source on the checkpoint the model learned from, adopted or not: files of another folder, or fewer topics.
-    Spark would end at what it had planned of the first."""
-    last = history.last_streamed()
-    if last is None or checkpoint.inspect(settings.store.checkpoint_path).id != last.checkpoint_id:
-        return
-    before = Settings.from_json(History.settings_of(tables, last.version)).source
-    now = Settings.from_json(settings.to_json()).source  # without secrets, as the recorded ones are
-    if now.format == "kafka":
-        left = sorted(set(before.kafka.topics) - set(now.kafka.topics))
-        what = f"source.kafka.topics lacks {', '.join(left)}, which the model learned from" if left else ""
-    else:
-        what = "" if before.path == now.path or _same_place(tables, last, str(now.path)) else (
-            f"source.path is {now.path}, and the model learned from {before.path}")
-    if what:
-        raise CheckpointRefused(
-            f"The checkpoint {settings.store.checkpoint_path} is of another source: {what}.",
-            remedy="Set it back; or go on from the new source with a new store.checkpoint and --adopt-checkpoint.",
-            reason="source", path=settings.store.checkpoint_path, found=now.path, wanted=before.path,
-        )
-
-
-def _same_place(tables: Tables, last: Snapshot, path: str) -> bool:
-    """Whether the files of the last micro-batch are of that path, spelled another way; a table's own id is compared by Spark."""
-    rows = all_rows(tables, SNAPSHOTS.name, ("commit_id", "sources"), ("version", "=", last.version)).to_pylist()
-    read = [json.loads(text) for row in rows if row["commit_id"] == last.commit_id for text in row["sources"] or ()]
-    files = [one["path"] for one in read if "path" in one]
-    fixed = re.split(r"[*?\[{]", plain(path), maxsplit=1)[0]
-    fixed = fixed if ":" in fixed.partition("/")[0] else str(Path(fixed).absolute())
-    return not files or files[0].startswith(fixed)
-
-
-def check_known(tables: Tables) -> None:
-    """Refuse a model that a newer Freshet has written to, before anything is written: its rows have what this one does not know."""
-    for name in GROWN:
-        unknown = [column for column in tables.columns(name) if column not in TABLES[name].names]
-        if unknown:
-            versions = all_rows(tables, SNAPSHOTS.name, ("code_version",)).column("code_version").unique().to_pylist()
-            raise EngineRefused(
-                f"Table {name} has columns that Freshet {__version__} does not know ({', '.join(unknown)}); it was written by "
-                f"Freshet {', '.join(sorted(set(versions) - {__version__})) or 'of another build'}.",
-                remedy="Install that one, or a newer one.", table=name, unknown=unknown,
-            )

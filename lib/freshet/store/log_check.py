@@ -48,10 +48,10 @@ def cut_checkpoints(tables: Tables, name: str) -> str:
     entries = {number for number, kind, _ in found if kind == "json"}
     checkpoints = [(number, file) for number, kind, file in found if kind.startswith("checkpoint")]
     cut = [(number, file) for number, file in checkpoints if folder is not None and not _opens(folder / file)]
+    begins = max({number for number, _ in checkpoints} - {number for number, _ in cut}, default=-1)
+    cut = [(number, file) for number, file in cut if number > begins]  # nobody opens one that is older than a sound one
     if not cut:
         return ""
-    sound = {number for number, _ in checkpoints} - {number for number, _ in cut}
-    begins = max((number for number in sound if number < cut[0][0]), default=-1)
     names = ", ".join(file for _, file in cut)
     if not set(range(begins + 1, max(entries, default=-1) + 1)) <= entries:
         return f"Restore {names} in {folder} from a copy: the entries it stands for are not all there."
