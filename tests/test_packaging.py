@@ -142,7 +142,7 @@ def submitted(job: str, *words: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr  # spark-submit puts both streams of Python into its standard output
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_jobs_under_spark_submit_learn_and_learn_again(tmp_path: Path) -> None:
     generate_all(World(users=50, items=20, seed=1, events=300), tmp_path / "events", 300, 100)
     sets = [f"--set={one}" for one in (

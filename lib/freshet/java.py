@@ -9,7 +9,9 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from freshet.errors import EngineRefused
 
@@ -68,6 +70,13 @@ def _version(program: Path) -> int | None:
         return None
     match = re.search(r'version "(?:1\.)?(\d+)', answer.stderr + answer.stdout)
     return int(match[1]) if match else None
+
+
+@cache
+def java_class(jvm: Any, name: str) -> Any:
+    """The class of this full name in a running JVM, asked for once. `jvm.org.apache.spark.Name` asks at every dot for a class
+    of what stands before it, and Java looks through all jars to find none: 2 to 6 ms a name, 190 of the 860 of a micro-batch."""
+    return getattr(jvm, name)
 
 
 def main() -> int:

@@ -129,12 +129,12 @@ def test_a_compressed_file_that_is_cut_or_is_none_ends_the_stream_by_name(site: 
     first.with_suffix(".json.gz").write_bytes(gzip.compress(first.read_bytes()))
     first.unlink()
     second.unlink()
-    assert [report.accepted for report in site.train("source.glob=*.json.gz")] == [200]
+    assert [report.accepted for report in site.train("source.glob='*.json.gz'")] == [200]
     digest = site.digest()
     bad = second.with_suffix(".json.gz")
     for content in (whole[: len(whole) // 2], b"no gzip at all\n"):
         bad.write_bytes(content)
         with pytest.raises(FreshetError) as failed:
-            site.train("source.glob=*.json.gz")
+            site.train("source.glob='*.json.gz'")
         assert bad.name in str(failed.value)
         assert site.digest() == digest

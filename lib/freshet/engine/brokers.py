@@ -11,6 +11,7 @@ from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
 from freshet.engine.places import KAFKA
+from freshet.java import java_class
 
 if TYPE_CHECKING:
     from py4j.java_gateway import JavaObject
@@ -54,11 +55,11 @@ class Brokers:
         if time.monotonic() < self._rests_until:
             return None
         try:
-            client, patience = self._open(), self._jvm.java.time.Duration.ofSeconds(PATIENCE)
-            wanted = self._jvm.java.util.ArrayList()
+            client, patience = self._open(), java_class(self._jvm, "java.time.Duration").ofSeconds(PATIENCE)
+            wanted = java_class(self._jvm, "java.util.ArrayList")()
             for topic in self._kafka.topics:
                 for part in client.partitionsFor(topic, patience) or ():
-                    wanted.add(self._jvm.org.apache.kafka.common.TopicPartition(topic, part.partition()))
+                    wanted.add(java_class(self._jvm, "org.apache.kafka.common.TopicPartition")(topic, part.partition()))
             found = getattr(client, what)(wanted, patience)
             return {f"{KAFKA}{at.topic()}/{at.partition()}": int(found[at]) for at in wanted}
         except Py4JError:

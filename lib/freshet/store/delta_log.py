@@ -13,8 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import SparkSession
 
+from freshet.java import java_class
+
 if TYPE_CHECKING:
     from py4j.java_gateway import JavaObject
+
+
+_DELTA, _CONVERTERS = "org.apache.spark.sql.delta", "scala.jdk.javaapi.CollectionConverters"
 
 
 @dataclass(frozen=True)
@@ -66,10 +71,10 @@ class DeltaLog:
 
     def _put(self, path: JavaObject, lines: list[str]) -> None:
         """Write a file of the log that must not be there yet."""
-        java = self._jvm.java.util.ArrayList()
+        java = java_class(self._jvm, "java.util.ArrayList")()
         for line in lines:
             java.add(line)
-        scala = self._jvm.scala.jdk.javaapi.CollectionConverters.asScala(java.iterator())
+        scala = java_class(self._jvm, _CONVERTERS).asScala(java.iterator())
         log = self._log()
         log.store().write(path, scala, False, log.newDeltaHadoopConf())
 
@@ -101,14 +106,14 @@ class DeltaLog:
         process knows of the table: to look for more it would list the folder of the log, which takes longer with every commit kept
         there. Where somebody else has committed meanwhile, the number is taken, and it looks then.
         """
-        delta, option = self._jvm.org.apache.spark.sql.delta, self._jvm.scala.Option
-        added = self._jvm.java.util.ArrayList()
+        option, action_class = java_class(self._jvm, "scala.Option"), java_class(self._jvm, f"{_DELTA}.actions.Action")
+        added = java_class(self._jvm, "java.util.ArrayList")()
         for action in actions:
-            added.add(delta.actions.Action.fromJson(action))
-        converted = self._jvm.scala.jdk.javaapi.CollectionConverters.asScala(added).toSeq()
+            added.add(action_class.fromJson(action))
+        converted = java_class(self._jvm, _CONVERTERS).asScala(added).toSeq()
         none = option.empty()
-        mode = self._jvm.org.apache.spark.sql.SaveMode.Append
-        write = getattr(delta, "DeltaOperations$Write")(mode, none, none, option.apply(note or None), *[none] * 5)
+        mode = java_class(self._jvm, "org.apache.spark.sql.SaveMode").Append
+        write = java_class(self._jvm, f"{_DELTA}.DeltaOperations$Write")(mode, none, none, option.apply(note or None), *[none] * 5)
         return int(self._log().startTransaction(none, option.apply(self._known())).commit(converted, write))
 
     def _known(self) -> JavaObject:
@@ -124,7 +129,7 @@ class DeltaLog:
 
     def kept_seconds(self) -> float:
         """How long files that were removed from the table are kept."""
-        delta = self._jvm.org.apache.spark.sql.delta.DeltaLog
+        delta = java_class(self._jvm, f"{_DELTA}.DeltaLog")
         return float(delta.tombstoneRetentionMillis(self._newest().metadata())) / 1000
 
     def create_file(self, name: str) -> JavaObject:
@@ -133,7 +138,7 @@ class DeltaLog:
 
     def delete_folder(self, path: str) -> None:
         """Remove a folder and all in it."""
-        self._file_system().delete(self._jvm.org.apache.hadoop.fs.Path(path), True)
+        self._file_system().delete(java_class(self._jvm, "org.apache.hadoop.fs.Path")(path), True)
 
     def entry(self, version: int) -> Entry | None:
         """What entry `version` of the log says; None when its file is gone (logs are cleaned after their retention)."""
@@ -151,15 +156,15 @@ class DeltaLog:
     def _text(self, name: str) -> str:
         stream = self._file_system().open(self._hadoop_path("_delta_log", name))
         try:
-            return str(self._jvm.java.lang.String(stream.readAllBytes(), "UTF-8"))
+            return str(java_class(self._jvm, "java.lang.String")(stream.readAllBytes(), "UTF-8"))
         finally:
             stream.close()
 
     def _log(self) -> JavaObject:
-        return self._jvm.org.apache.spark.sql.delta.DeltaLog.forTable(self._spark._jsparkSession, self._path)
+        return java_class(self._jvm, f"{_DELTA}.DeltaLog").forTable(self._spark._jsparkSession, self._path)
 
     def _hadoop_path(self, *parts: str) -> JavaObject:
-        return self._jvm.org.apache.hadoop.fs.Path("/".join((self._path, *parts)))
+        return java_class(self._jvm, "org.apache.hadoop.fs.Path")("/".join((self._path, *parts)))
 
     def _file_system(self) -> JavaObject:
         return self._hadoop_path("_delta_log").getFileSystem(self._spark._jsparkSession.sessionState().newHadoopConf())
