@@ -55,6 +55,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     for module, name in PIPELINES:
         fake(module, name)
     monkeypatch.setattr("freshet.cli.running._session", lambda settings: Session())
+    monkeypatch.setattr("freshet.cli.running.check_root", lambda root, makes: noted.update(makes=makes))
     Session.stopped = False
     return noted
 
@@ -252,10 +253,33 @@ def test_answers_are_printed(called: dict[str, Any]) -> None:
     called["answer"] = {"health": "good", "head": {"version": 3}}
     assert json.loads(invoke("status", "--json").output) == called["answer"]
     assert invoke("status").output.split() == ["health", "good", "head.version", "3"]
-    called["answer"] = [{"rank": 1, "item": "x"}]
-    assert invoke("recommend", "--user", "1").output.split() == ["rank", "item", "1", "x"]
+    called["answer"] = [{"rank": 1, "item": "x", "reason": "user"}]
+    assert invoke("recommend", "--user", "1").output.split() == ["rank", "item", "reason", "1", "x", "user"]
+    called["answer"][0]["reason"] = "popularity"
+    assert "no more of this user than of a newcomer" in invoke("recommend", "--user", "1").stderr
+    called["answer"] = []
+    assert invoke("decisions").output == "Nothing was decided yet.\n"
+    assert json.loads(invoke("decisions", "--json").output) == []
     called["answer"] = 1
     assert invoke("replay", "--verify").exit_code == 1
+
+
+@pytest.mark.parametrize("command", [["train"], ["backfill", "--from", "2026-09-01", "--to", "2026-09-02"]])
+def test_a_root_that_can_hold_no_model_is_refused_by_name(command: list[str], tmp_path: Path) -> None:
+    """Before Spark is started: there is none here to start."""
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    for root in (tmp_path / "file", tmp_path / "file" / "model"):
+        done = invoke(*command, *SOURCE, "--set", f"store.root={root}")
+        assert done.exit_code == 2
+        assert f"store.root {root} can hold no model: {tmp_path / 'file'} is no folder. Name another folder" in done.stderr
+
+
+@pytest.mark.parametrize(("args", "makes"), [
+    (["train", *SOURCE], True), (["demo"], True), (["status"], False), (["maintain"], False), (["rollback", "--to", "1", "--reason", "x"], False),
+])  # fmt: skip
+def test_only_what_makes_a_model_starts_without_one(called: dict[str, Any], args: list[str], makes: bool) -> None:
+    assert invoke(*args).exit_code == 0
+    assert called["makes"] is makes
 
 
 def test_config_show_needs_no_spark() -> None:
@@ -287,7 +311,13 @@ def test_nothing_of_spark_is_imported_before_settings_and_java_are_accepted(tmp_
         "try:\n    main(sys.argv[1:])\nfinally:\n    assert 'pyspark' not in sys.modules, 'pyspark was imported'\n"
     )
     env = {**os.environ, "JAVA_HOME": str(tmp_path), "PATH": str(tmp_path)}
-    for args, text in ((["status", "--set", "model.factors=0"], "model.factors"), (["status"], "needs Java 17")):
+    (tmp_path / "model" / "snapshots").mkdir(parents=True)
+    there = ["--set", f"store.root={tmp_path / 'model'}"]
+    for args, text in (
+        (["status", "--set", "model.factors=0"], "model.factors"),
+        (["status", "--set", f"store.root={tmp_path / 'none'}"], f"There is no model under {tmp_path / 'none'}."),
+        (["status", *there], "needs Java 17"),
+    ):
         done = subprocess.run([sys.executable, "-c", code, *args], env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 2, done.stderr
         assert text in done.stderr

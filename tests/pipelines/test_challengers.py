@@ -140,8 +140,10 @@ def test_what_cannot_be_compared_or_promoted_is_said(site) -> None:
         site.train("challengers.learners.stars=[model.name=mf]")
     assert not (site.folder / "model").exists()
     site.train()
+    before = len(site.snapshots())
     with pytest.raises(FreshetError, match="no challenger"):
         promote_challenger(site.spark, site.settings(), name="plain")
+    assert len(site.snapshots()) == before
     with pytest.raises(FreshetError, match="no challenger"):
         challengers(site.spark, site.settings())
 

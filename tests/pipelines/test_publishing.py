@@ -13,6 +13,7 @@ from freshet.pipelines import gating
 from freshet.pipelines.gating import Gate, evidence
 from freshet.pipelines.publishing import publish_version
 from freshet.pipelines.recommend import recommend_user
+from freshet.pipelines.rolling import rollback
 from freshet.pipelines.starting import open_learner
 from freshet.pipelines.status import decided, status
 from freshet.store.snapshots import History
@@ -76,6 +77,9 @@ def test_lists_come_from_the_version_a_person_named_until_another_is(site) -> No
     assert now["published"] == learned[0] < now["version"]
     with pytest.raises(FreshetError, match="no version 999"):
         publish_version(site.spark, site.settings(manual), version=999, force=True, reason="x")
+    with pytest.raises(FreshetError, match="999 is not part of what the model stands on"):
+        rollback(site.spark, site.settings(), to=999, reason="x")
+    assert status(site.spark, site.settings())["version"] == now["version"]  # who is refused writes nothing, no start either
     # With a gate that lets everything pass again, a start says so and lists follow.
     site.write(600, 120, resume=True)
     site.train()

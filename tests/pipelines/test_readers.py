@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import struct
@@ -18,6 +19,7 @@ from deltalake import DeltaTable
 from sites import Site
 
 from freshet import failpoint
+from freshet.errors import FreshetError
 from freshet.head import companions, digests
 from freshet.kernels.digest import as_hex, fold
 from freshet.models import make_model
@@ -166,6 +168,22 @@ def test_every_table_is_plain_and_opens(site) -> None:
         assert comments == {column.name: column.comment for column in table.columns}
         assert found.to_pyarrow_dataset().count_rows() == pl.scan_delta(str(site.folder / "model" / name)).collect().height
     assert delta(site, "snapshots").to_pyarrow_dataset().count_rows() == len(site.snapshots())
+
+
+def test_a_query_that_makes_no_sense_is_one_sentence_and_what_there_is(site) -> None:
+    said: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = said.append  # type: ignore[method-assign]
+    logger = logging.getLogger("SQLQueryContextLogger")
+    logger.addHandler(handler)
+    try:
+        for query, why in (("select nocol from snapshots", "UNRESOLVED_COLUMN"), ("selct * form x", "PARSE_SYNTAX_ERROR")):
+            with pytest.raises(FreshetError, match=why) as refusal:
+                site.sql(query)
+            assert "\n" not in refusal.value.what and "snapshots" in str(refusal.value.remedy)
+    finally:
+        logger.removeHandler(handler)
+    assert said == []  # pyspark would log each with Java's stack
 
 
 def test_times_and_numbers_read_elsewhere_mean_the_same(site) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from freshet.cli.running import TIMES, Common, run, session, show, show_json, with_common
+from freshet.cli.running import TIMES, Common, run, session, show, show_json, tell_start, with_common
 from freshet.errors import EngineRefused
 from freshet.printable import printable
 
@@ -42,7 +42,10 @@ def recommend(
         from freshet.pipelines import recommend as pipeline
 
         if user is not None:
-            return pipeline.recommend_user(spark, settings, user=user, n=n, context=context)
+            found = pipeline.recommend_user(spark, settings, user=user, n=n, context=context)
+            if found and {row.get("reason") for row in found} <= {"popularity", "segment"}:
+                click.echo("The model knows no more of this user than of a newcomer.", err=True)
+            return found
         return pipeline.recommend_batch(spark, settings, n=n, touched_since=touched_since)
 
     run(common, call, show=show)
@@ -178,6 +181,7 @@ def doctor(common: Common, deep: bool) -> None:
             failed = failed or check.state == pipeline.FAIL
 
     tell(pipeline.of_machine(settings))
+    tell_start()
     try:
         with session(settings) as spark:
             tell(pipeline.of_storage(spark, settings))
@@ -227,7 +231,7 @@ def decisions(common: Common, n: int, as_json: bool) -> None:
     def call(spark: Any, settings: Any) -> Any:
         from freshet.pipelines import status as pipeline
 
-        return pipeline.decided(spark, settings, n=n, evidence=as_json)
+        return pipeline.decided(spark, settings, n=n, evidence=as_json) or ([] if as_json else "Nothing was decided yet.")
 
     run(common, call, show=show_json if as_json else show)
 

@@ -59,7 +59,7 @@ def demo(common: Common, quick: bool, model: str | None, kafka: Path | None) -> 
 
     # Where the broker will listen is not known yet.
     topic = [("--kafka", f"source.{name}", text) for name, text in KAFKA.items()] if kafka else []
-    run(common, call, flags=as_flags(("--model", "model.name", model), *topic), wait=True,
+    run(common, call, flags=as_flags(("--model", "model.name", model), *topic), wait=True, makes=True,
         root=lambda settings: f"{settings.demo.out}/model")
 
 
@@ -102,7 +102,7 @@ def train(
         )  # fmt: skip
 
     flags = as_flags(("--trigger", "stream.trigger", trigger), ("--json", "stream.progress", "json" if as_json else None))
-    run(common, call, flags=flags, required=["source.path"], check=check_source, wait=True)
+    run(common, call, flags=flags, required=["source.path"], check=check_source, wait=True, makes=True)
 
 
 @main.command()

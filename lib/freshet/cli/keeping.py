@@ -35,7 +35,7 @@ def backfill(common: Common, since: datetime, until: datetime, every: str | None
         return pipeline.backfill(spark, settings, since=since, until=until, listener=table, say=table.say)
 
     flags = as_flags(("--every", "stream.backfill_span", every))
-    run(common, call, flags=flags, required=["source.path"], check=check_source, wait=True)
+    run(common, call, flags=flags, required=["source.path"], check=check_source, wait=True, makes=True)
 
 
 @click.command()

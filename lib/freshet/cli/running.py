@@ -15,6 +15,7 @@ import click
 
 from freshet.errors import FreshetError
 from freshet.printable import printable
+from freshet.roots import check_root
 from freshet.settings import Flag, Origins, Settings, load
 from freshet.settings.secrets import redacted
 
@@ -65,26 +66,33 @@ def run(
     check: Callable[[Settings, Origins, Mapping[str, str]], None] | None = None,
     show: Callable[[Any], None] | None = None,
     wait: bool = False,
+    makes: bool = False,
     root: Callable[[Settings], str] = lambda settings: settings.store.root,
 ) -> None:
     """Settings -> Java -> Spark session -> `call` -> `show` what it returns; ends the process with an exit code.
 
     `check` may refuse settings in the light of the environment. An int that `call` returns is the exit code; anything
-    else is shown and the exit code is 0. `wait` says to a person who watches what is being waited for. `root`: of the model that
-    is written, where it is not the setting's.
+    else is shown and the exit code is 0. `wait` says what is being waited for (without it, only to a terminal). `makes`: there
+    need not be a model yet. `root`: of the model, where it is not the setting's.
     """
     settings, origins = common.settings(flags, required)
     if check is not None:
         check(settings, origins, os.environ)
-    if wait:
-        click.echo("Starting Spark.", err=True)
     store = settings.store.model_copy(update={"root": root(settings)})
+    check_root(store.root, makes)
+    tell_start(wait)
     with session(settings.model_copy(update={"store": store})) as spark:
         result = call(spark, settings)
     if isinstance(result, int) and not isinstance(result, bool):
         sys.exit(result)
     if show is not None and result is not None:
         show(result)
+
+
+def tell_start(always: bool = False) -> None:
+    """Say what takes the next seconds; to a person, unless `always`."""
+    if always or sys.stderr.isatty():
+        click.echo("Starting Spark.", err=True)
 
 
 def as_flags(*options: tuple[str, str, str | None]) -> Sequence[Flag]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 import pyspark
 from pyspark import SparkContext
 from pyspark.errors import PySparkRuntimeError
+from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 
 from freshet.engine import jars, securing
@@ -138,6 +139,8 @@ def build(settings: SparkSettings, kafka: bool = False, umask: int | None = None
         remedy = f"Spark 4.2 needs Java 17 or newer; {wanted} fetched once from Maven (see the lines above)."
         raise EngineRefused("The Java process ended before Spark started.", remedy=remedy, jar=DELTA_JAR) from error
     spark.sparkContext.setLogLevel("ERROR")
+    for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):  # print what the exception says, with Java's stack
+        PySparkLogger.getLogger(name).disabled = True
     if "spark.jars.packages" in conf:
         jars.check_fetched(conf)
     check_session(spark)

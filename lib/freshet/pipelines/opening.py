@@ -21,6 +21,7 @@ from freshet.pipelines.micro_batch import columns_of, kinds_of
 from freshet.pipelines.rows import from_arrow
 from freshet.rates import HOUR
 from freshet.revisions import newest
+from freshet.roots import no_model
 from freshet.settings import Settings
 from freshet.store.log_check import check_logs
 from freshet.store.parameters import load_arrow
@@ -58,10 +59,7 @@ def open_reading(spark: SparkSession, settings: Settings, as_of: int | None = No
     history = History.load(tables)
     newest = history.newest()
     if newest is None:
-        raise FreshetError(
-            f"There is no model under {settings.store.root}.",
-            remedy="Start one with `freshet train`, or name its folder with --set store.root=...", root=settings.store.root,
-        )
+        raise no_model(settings.store.root)
     version = newest.version if as_of is None else as_of
     found = history.get(version)
     if found is None:

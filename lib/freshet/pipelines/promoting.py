@@ -36,8 +36,10 @@ def promote_challenger(
     """`promote`, by the learner where one runs, else by this process with the settings the model was learned with; what was
     done."""
     reading = open_reading(spark, settings)
+    learned = as_learned(reading, settings)
+    _check_known(learned, name)  # before a learner's start is written
     try:
-        with open_learner(spark, as_learned(reading, settings), True, say, from_here=True) as opened:
+        with open_learner(spark, learned, True, say, from_here=True) as opened:
             return promote(opened, name, actor=actor(), reason=reason, force=force)
     except AlreadyRunning:
         return answer(reading.tables, ask(reading.tables, PROMOTE, {"name": name, "force": force}, reason))
@@ -71,11 +73,15 @@ def promote(
     }
 
 
-def _found(opened: Opened, name: str) -> Challenger:
-    known = opened.given.challengers.learners
+def _check_known(settings: Settings, name: str) -> None:
+    known = settings.challengers.learners
     if name not in known:
         what = f"known are {', '.join(sorted(known))}" if known else "the model has none: set challengers.learners"
         raise FreshetError(f"There is no challenger {name}; {what}.", remedy="See `freshet challengers`.")
+
+
+def _found(opened: Opened, name: str) -> Challenger:
+    _check_known(opened.given, name)
     one = in_step(opened, name)
     if one is None:
         raise FreshetError(

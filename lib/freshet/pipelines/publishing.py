@@ -16,12 +16,14 @@ from freshet.pipelines.rolling import as_learned
 from freshet.pipelines.starting import as_writer, open_learner
 from freshet.policy.gate import PUBLISH, REFUSE, Verdict, weigh
 from freshet.program import actor
-from freshet.schema import DECISIONS
+from freshet.schema import DECISIONS, MAIN
 from freshet.settings import Settings
 from freshet.store.commit import Writer
 from freshet.store.decisions import decision_row
 from freshet.store.parameters import check_there
 from freshet.store.snapshots import PUBLISH as PUBLISHED
+from freshet.store.snapshots import History
+from freshet.store.tables import Tables
 
 
 def publish_version(
@@ -38,6 +40,7 @@ def publish_version(
                     remedy="To let it take over without asking: --force --reason ...", version=version)
             with open_learner(spark, as_learned(reading, settings), True, lambda _: None, from_here=True) as opened:
                 return publish_candidate(opened, version, actor=actor(), reason=reason or "")
+        _check(reading.tables, reading.history, settings, version)  # before a start is written
         with as_writer(reading.tables, settings, PUBLISHED) as writer:
             return publish(writer, settings, version=version, actor=actor(), reason=reason, force=force)
     except AlreadyRunning:
@@ -58,7 +61,7 @@ def publish(
     history = writer.history
     newest, before = history.newest(writer.line), history.published(writer.line)
     assert newest is not None and before is not None
-    _check(writer, settings, version)
+    _check(writer.tables, history, settings, version, writer.line)
     verdict = Verdict(PUBLISH, FORCED, reason or "", {FORCED: True}) if force else _weighed(writer, settings, version)
     allowed = verdict.kind == PUBLISH
     words = verdict.reason if force else f"{verdict.rule}: {verdict.reason}" + (f" ({reason})" if reason else "")
@@ -75,9 +78,8 @@ def publish(
     return {"published": version, "before": before.version, "rule": verdict.rule, "reason": words}
 
 
-def _check(writer: Writer, settings: Settings, version: int) -> None:
-    history = writer.history
-    newest = history.newest(writer.line)
+def _check(tables: Tables, history: History, settings: Settings, version: int, line: str = MAIN) -> None:
+    newest = history.newest(line)
     if settings.gate.publish == "head":
         raise FreshetError(
             "gate.publish is head: lists are made from the newest version, whatever it is.",
@@ -87,7 +89,7 @@ def _check(writer: Writer, settings: Settings, version: int) -> None:
     if row is None or newest is None or not history.on_path(newest.version, version):
         what = "There is no version" if row is None else "What the model stands on does not hold version"
         raise FreshetError(f"{what} {version}.", remedy=f"The newest is {newest.version if newest else None}.", version=version)
-    check_there(writer.tables, history, version)
+    check_there(tables, history, version)
 
 
 def _weighed(writer: Writer, settings: Settings, version: int) -> Verdict:

@@ -29,7 +29,7 @@ from freshet.pipelines.starting import Opened, changed_structure, new_run, open_
 from freshet.pipelines.stopwatch import Stopwatch
 from freshet.pipelines.watching import last_change
 from freshet.program import actor
-from freshet.schema import ACCEPTED, CORRECTED, DECISIONS, QUARANTINE
+from freshet.schema import ACCEPTED, CORRECTED, DECISIONS, MAIN, QUARANTINE
 from freshet.settings import Settings
 from freshet.store.decisions import GATE, STRATEGY, decision_row, decisions
 from freshet.store.files import rows_of
@@ -49,6 +49,7 @@ def rollback(
     if where is not None:
         predicate.check(where)
     reading = open_reading(spark, settings)
+    check_stands(reading.history, to)  # before a learner's start is written
     try:
         with open_learner(spark, as_learned(reading, settings), True, say, from_here=True) as opened:
             return roll_back(opened, to=to, actor=actor(), reason=reason, events=events, where=where, say=say)
@@ -90,11 +91,7 @@ def roll_back(
     stands in the decision's evidence. Raises FreshetError for a version that is not part of what the model stands on.
     """
     history = opened.history
-    newest = history.newest(opened.writer.line)
-    assert newest is not None
-    if history.get(to) is None or not history.on_path(newest.version, to):
-        raise FreshetError(
-            f"Version {to} is not part of what the model stands on.", remedy=f"The newest version is {newest.version}.", version=to)
+    newest = check_stands(history, to, opened.writer.line)
     if where is not None:
         predicate.check(where)
     if events == AGAIN:
@@ -119,6 +116,17 @@ def roll_back(
     opened.head = head
     done = {"version": row.version, "to": to, "left": newest.version, "branch": row.branch}
     return done | learn_again(opened, to, newest.version, where, say) if events == AGAIN else done
+
+
+def check_stands(history: History, version: int, line: str = MAIN) -> Snapshot:
+    """The newest version of the line; raises FreshetError where that does not stand on `version`."""
+    newest = history.newest(line)
+    if newest is None or history.get(version) is None or not history.on_path(newest.version, version):
+        raise FreshetError(
+            f"Version {version} is not part of what the model stands on.",
+            remedy=f"The newest version is {newest.version if newest else None}; see `freshet decisions`.",
+            version=version)
+    return newest
 
 
 def head_at(opened: Opened, version: int) -> Head:

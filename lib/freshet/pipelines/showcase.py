@@ -92,6 +92,7 @@ def demo(
     as_planted = check(spark, chosen, generator.manifest, listener)
     show(spark, chosen, listener)
     follower.click.tell(spark, chosen, listener)
+    tell_next(spark, chosen, listener)
     return 0 if as_planted else 1
 
 
@@ -236,6 +237,14 @@ def show(spark: SparkSession, settings: Settings, listener: Watcher) -> None:
     for query in QUERIES:
         listener.say(f"\n{program()} sql --set store.root={shlex.quote(settings.store.root)} {quoted(query)}")
         listener.show(sql(spark, settings, query))
+
+
+def tell_next(spark: SparkSession, settings: Settings, listener: Watcher) -> None:
+    """Commands that show more of the model."""
+    [one] = sql(spark, settings, "select user_id, item_id from events order by event_at desc, user_id limit 1").to_pylist()
+    asked = ("status", f"recommend --user {one['user_id']}", f"explain --user {one['user_id']} --item {one['item_id']}", "doctor")
+    where = f"--set store.root={shlex.quote(settings.store.root)}"
+    listener.say("\nmore to ask:\n" + "\n".join(f"  {program()} {words} {where}" for words in asked))
 
 
 def titles(items: list[dict[str, Any]]) -> str:

@@ -35,7 +35,7 @@ def from_file(path: str | Path) -> tuple[list[Given], list[Problem]]:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        return [], [Problem("", f"--config {path}", str(reason), "a readable YAML file")]
+        return [], [Problem("", f"--config {path}", f"none that can be read ({reason})", "a YAML file")]
     return read(text, lambda line: f"{path}:{line}")
 
 

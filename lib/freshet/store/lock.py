@@ -18,7 +18,7 @@ from typing import Any
 
 from freshet.errors import AlreadyRunning
 from freshet.failpoint import failpoint
-from freshet.roots import local_folder
+from freshet.roots import cannot_hold, local_folder
 
 LOCK_FILE = "_learner.lock"
 GLANCE = 0.1  # seconds
@@ -35,9 +35,12 @@ def model_lock(root: str, checkpoint: str = "", force: bool = False) -> Iterator
     if folder is None:
         yield
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    # An open file description of its own each time: flock then tells two takers apart in one process too.
-    handle = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # An open file description of its own each time: flock then tells two takers apart in one process too.
+        handle = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise cannot_hold(root, error.strerror or str(error)) from error
     try:
         held = _take(handle)
         if not held and not force:
