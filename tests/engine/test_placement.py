@@ -100,7 +100,7 @@ print("same bytes")
 """
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_worker_that_dies_once_is_tried_again_where_the_master_may(tmp_path: Path) -> None:
     """Plain local[N] tries nothing twice; local[N,F] and clusters do. It needs a session of its own, so a process."""
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "lib")}

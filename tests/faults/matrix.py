@@ -12,13 +12,13 @@ DOCUMENT = HERE.parents[1] / "docs" / "faults.md"
 INTRO = """# What was tried against it
 
 Made by `python tests/faults/matrix.py` from tests/faults/matrix.yaml; a test holds this page, that file and the tests together. The
-promise is: correct, or a clear stop. Tests are under `tests/`; those named with Kafka need its jars (`make test` brings them where
+promise is: correct, or a clear stop. Tests are under `tests/`, and `make test` runs them, where `make soak` is not named; those named with Kafka need its jars (`make test` brings them where
 Maven is).
 """
 
 
 def load() -> dict[str, Any]:
-    """titles, rows, left_out."""
+    """titles, rows, left_out, and `soak`: the tests that `make soak` runs and `make test` does not."""
     found: dict[str, Any] = yaml.safe_load((HERE / "matrix.yaml").read_text(encoding="utf-8"))
     return found
 
@@ -30,7 +30,8 @@ def page(matrix: dict[str, Any]) -> str:
         parts.append(f"\n## {letter}. {title}\n\n| | what was done | what comes of it | tests |\n|---|---|---|---|")
         for name, row in matrix["rows"].items():
             if name[0] == letter:
-                tests = "<br>".join([*(f"`{test}`" for test in row["tests"]), *([row["soak"]] if "soak" in row else [])])
+                named = (f"`{test}`" + (" (`make soak`)" if test in matrix["soak"] else "") for test in row["tests"])
+                tests = "<br>".join([*named, *([row["soak"]] if "soak" in row else [])])
                 parts.append(f"| {name} | {row['done']} | {row['happens']} | {tests} |")
         left = {name: why for name, why in matrix["left_out"].items() if name[0] == letter}
         if left:

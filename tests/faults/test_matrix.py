@@ -20,6 +20,14 @@ def named_in(file: str) -> frozenset[str]:
     return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
 
 
+@cache
+def soaked_in(file: str) -> frozenset[str]:
+    """Tests of a file that only `make soak` runs."""
+    tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    return frozenset(one.name for one in functions if any(ast.unparse(mark) == "pytest.mark.soak" for mark in one.decorator_list))
+
+
 def missing(names: list[str]) -> list[str]:
     return [name for name in names if name.partition("::")[2] not in named_in(name.partition("::")[0])]
 
@@ -36,6 +44,14 @@ def test_every_fault_is_tried_or_left_out_with_a_reason() -> None:
     assert set(found["rows"]) | set(found["left_out"]) == known
     assert set(found["rows"]) & set(found["left_out"]) == set()
     assert all(row["tests"] or row.get("soak") for row in found["rows"].values()) and all(found["left_out"].values())
+
+
+def test_what_only_the_soak_runs_is_told() -> None:
+    found = matrix.load()
+    named = {name for row in found["rows"].values() for name in row["tests"]}
+    assert set(found["soak"]) == {name for name in named if name.partition("::")[2] in soaked_in(name.partition("::")[0])}
+    # Each of their rows has another test, which every run of the tests is held to.
+    assert all(set(row["tests"]) - set(found["soak"]) or "soak" in row for row in found["rows"].values())
 
 
 def test_the_page_names_every_test_and_measurement_of_a_row() -> None:

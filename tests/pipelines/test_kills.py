@@ -153,6 +153,7 @@ def test_without_a_second_look_at_the_list_it_would_not_be(site, monkeypatch) ->
     assert [report.accepted for report in site.train()] == [2 * EVENTS]
 
 
+@pytest.mark.soak
 def test_one_that_is_stopped_is_not_taken_over_and_one_that_is_killed_while_it_maintains_harms_nothing(site, unhurt) -> None:
     """SIGSTOP in the middle of a micro-batch: the lock is the kernel's and held on. Then maintenance is asked for, and kill -9 comes
     when the rows of the base are written and not verified."""

@@ -14,6 +14,7 @@ MASTER = "local-cluster[2,1,1024]"
 SETS = (f"spark.master={MASTER}", "stream.placement=executors", f"spark.conf={{{QUICK_START}, spark.executor.memory: 1g}}")
 
 
+@pytest.mark.soak
 def test_the_digest_does_not_depend_on_the_master(site, new_site) -> None:
     site.write(240, 120)
     site.train()
