@@ -52,7 +52,7 @@ check: lint type test ## lint, type and test
 bench: setup .venv/bench ## measure against the bars and write docs/benchmarks.md
 	@$(JAVA) .venv/bin/python bench/run.py $(ARGS)
 
-soak: setup ## 1,000 schedules of faults, 200 random kills, 2,000 micro-batches in one process (hours)
+soak: setup ## the long tests, 1,000 schedules of faults, 200 random kills, 2,000 micro-batches (hours)
 	@FRESHET_SCHEDULES=1000 .venv/bin/python -m pytest -q -p no:xdist tests/faults/test_schedules.py tests/faults/test_machine.py
 	@$(JAVA) .venv/bin/python -m pytest -q -p no:xdist -m soak
 	@$(JAVA) .venv/bin/python bench/soak.py $(ARGS)
