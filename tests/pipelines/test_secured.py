@@ -135,13 +135,14 @@ def test_who_shares_a_model_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise KeyboardInterrupt
 
     monkeypatch.setattr("freshet.cli.running._session", look)
+    train = ["train", "--set", f"source.path={tmp_path}"]
     for chosen in ("private", "group", "inherit"):
-        CliRunner().invoke(main, ["status", "--set", f"store.permissions={chosen}"])
+        CliRunner().invoke(main, [*train, "--set", f"store.permissions={chosen}"])
     assert seen == [0o077, 0o027, 0o022]
     for mode in (0o700, 0o750, 0o755):  # auto: a new one is private, one that is there stays as open as it is
         root = tmp_path / f"{mode:o}"
         root.mkdir()
         root.chmod(mode)
-        CliRunner().invoke(main, ["status", "--set", f"store.root={root}"])
-    CliRunner().invoke(main, ["status", "--set", f"store.root={tmp_path / 'new'}"])
+        CliRunner().invoke(main, [*train, "--set", f"store.root={root}"])
+    CliRunner().invoke(main, [*train, "--set", f"store.root={tmp_path / 'new'}"])
     assert seen[3:] == [0o077, 0o027, 0o022, 0o077]

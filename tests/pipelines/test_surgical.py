@@ -10,8 +10,11 @@ from sites import Kept, Site
 
 from freshet.errors import BatchRefused, FreshetError
 from freshet.pipelines.replay import replay
+from freshet.pipelines.requesting import answer, ask
 from freshet.pipelines.rolling import rollback
 from freshet.pipelines.status import decided, status
+from freshet.store.snapshots import ROLLBACK
+from freshet.store.tables import Tables
 
 pytestmark = pytest.mark.spark
 
@@ -131,7 +134,10 @@ def test_a_running_learner_does_what_is_asked_even_without_events(site) -> None:
         done = rollback(site.spark, site.settings(), to=learned[0].version, reason="asked")
         assert done["decision"] == "roll back" and site.digest() == learned[0].digest
         with pytest.raises(FreshetError, match="not part of"):
-            rollback(site.spark, site.settings(), to=learned[1].version, reason="left behind")
+            rollback(site.spark, site.settings(), to=learned[1].version, reason="left behind")  # seen by who asks
+        tables = Tables(site.spark, site.settings().store.root)
+        with pytest.raises(FreshetError, match=r"The learner refused: .* not part of"):  # where it was asked before
+            answer(tables, ask(tables, ROLLBACK, {"to": learned[1].version, "events": "skip", "where": None}, "left behind"))
     kinds = [row["kind"] for row in decided(site.spark, site.settings(), n=9)]
     assert kinds == ["publish", "roll back", "refuse"]
 
