@@ -32,7 +32,7 @@ def layer(modules: str, layers: str = "", packages: str = "", not_standard: str 
 IMPURE = "os time random logging datetime secrets uuid pathlib socket subprocess threading"
 
 LAYERS = {
-    "facts": layer("errors schema schema_doc registry report failpoint java program printable roots", "facts"),
+    "facts": layer("errors schema schema_doc registry report failpoint java program printable roots arenas", "facts"),
     "settings": layer("settings", "facts settings", "pydantic pydantic_core yaml"),
     "kernels": layer("kernels", "facts kernels", "numpy numba llvmlite", IMPURE),
     "learning": layer(

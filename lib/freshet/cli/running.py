@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from freshet.arenas import one_arena
 from freshet.errors import FreshetError
 from freshet.printable import printable
 from freshet.roots import check_root
@@ -115,6 +116,7 @@ def show_json(result: Any) -> None:
 @contextmanager
 def session(settings: Settings) -> Iterator[SparkSession]:
     """A Spark session with the settings, stopped at the end; files it and this process create are as store.permissions says."""
+    one_arena()
     umask = settings.store.umask
     if umask is not None:
         os.umask(umask)  # before Java starts, which takes it over
