@@ -11,7 +11,6 @@ from typing import Any
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
-from freshet.arenas import one_arena
 from freshet.engine import checkpoint
 from freshet.errors import CheckpointRefused, SettingsError
 from freshet.head import Head
@@ -98,7 +97,6 @@ def open_learner(
     store = settings.store
     run = new_run()
     check_challengers(settings)
-    one_arena()
     with ExitStack() as stack:
         stack.enter_context(model_lock(store.root, store.checkpoint_path))
         tables = Tables(spark, store.root, store.log_checkpoint_interval, store.log_retention)
